@@ -1,0 +1,3 @@
+//! `texto-perf`, the load tool of Texto.
+
+fn main() {}

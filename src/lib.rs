@@ -1,0 +1,2 @@
+//! Texto.
+pub mod wire;
