@@ -1,2 +1,3 @@
 //! Texto.
+pub mod limits;
 pub mod wire;

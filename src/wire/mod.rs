@@ -1,5 +1,11 @@
 //! Words: bytes to values and back, with no state beyond one message.
 
+pub mod answer;
 pub mod delivery;
+pub mod envelope;
+pub mod frame;
 pub mod id;
+pub mod message;
+pub mod reject;
 pub mod text;
+pub mod upgrade;

@@ -1,0 +1,102 @@
+//! Every bound of Texto: its value, its unit, why it is what it is, and what happens when it is reached.
+//!
+//! What an operator may change is a setting (see `config.rs`) and stands here only with the range of the setting; the rest is fixed.
+
+/// Bytes of the one read buffer of an event loop. A read that fills it puts its connection behind the others (fairness), so this is
+/// also how much one connection may say per tick. 64 KiB is what a socket holds by default, and half of a level-2 cache.
+pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Events taken from the kernel per tick. The rest waits for the next one.
+pub const EVENTS_PER_TICK: usize = 1024;
+
+/// Connections accepted per tick and loop. The rest waits in the kernel's backlog, so a storm does not starve those who are served.
+pub const ACCEPT_BATCH_MAX: usize = 256;
+
+/// Length of the kernel's queue of connections not yet accepted. The kernel caps it at `net.core.somaxconn`; beyond that, it drops.
+pub const BACKLOG: i32 = 65_535;
+
+/// Milliseconds that a loop leaves its listener alone after the process or the system ran out of descriptors. No new event comes for
+/// a connection that is already waiting, so the loop has to ask again by itself.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Bytes of a request head (RFC 9112 section 2). Beyond: 431. Twice what common servers allow, for long cookies.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Header fields in a request head. Beyond: 431. Browsers send about 15, proxies add a few.
+pub const HEADER_FIELDS_MAX: usize = 100;
+
+/// Bytes of the longest frame header (RFC 6455 section 5.2): 2, a length of 8, a mask of 4.
+pub const FRAME_HEADER_BYTES_MAX: usize = 14;
+
+/// Bytes in the payload of a control frame (RFC 6455 section 5.5). Beyond: 1002.
+pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// Levels of nesting in a client's JSON, serde_json's own recursion limit. Beyond: `ESYNTAX`.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Bytes around the text in the longest message that the server makes of a client's: frame header, envelope, three UUIDs. The outgoing
+/// queue of a connection must hold a message of the largest size with this around it.
+pub const ENVELOPE_BYTES_MAX: usize = 1024;
+
+/// Settings' range: bytes of one message. Autobahn's largest is 16 MiB.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Settings' range: messages per second on one connection. The debt of a connection is kept in 16 bits, see `hub/connection.rs`.
+pub const MESSAGE_RATE_MAX: u32 = 16_000;
+
+/// Event loops in a node: a client's id has 8 bits for the number of its loop.
+pub const LOOPS_MAX: usize = 256;
+
+/// Connections in one loop: an entry of the directory has 24 bits for the slot. Beyond: 503.
+pub const CONNECTIONS_PER_LOOP_MAX: usize = (1 << 24) - 1;
+
+/// Connections above the operator's limit that may be open for a moment, to be told 503. Beyond: closed without a word.
+pub const REFUSED_CONNECTIONS_MAX: usize = 256;
+
+/// Descriptors that are not connections: standard streams, listeners, epoll and eventfd of each loop, Redis, the log.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Seconds in `Retry-After` with a 503: long enough for a crowd to thin out, short enough for a person to wait.
+pub const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// Entries in one segment of the directory: 2 KiB, which are split in some ten microseconds, so a growing table never stalls its loop.
+pub const SEGMENT_ENTRIES: usize = 512;
+
+/// Entries used of a segment before it is split: seven eighths, beyond which probing gets long.
+pub const SEGMENT_ENTRIES_MAX: usize = SEGMENT_ENTRIES / 8 * 7;
+
+/// Entries in two neighbouring segments together below which they become one again: far from a new split.
+pub const SEGMENT_ENTRIES_MERGED: usize = SEGMENT_ENTRIES / 4;
+
+/// Milliseconds in which every connection is looked at once for its deadlines, so each of them is kept to within this time.
+pub const REVOLUTION_MS: u64 = 1_000;
+
+/// Slots looked at in one step of a revolution, as long as that makes no more than [`REVOLUTION_STEPS_MAX`] steps.
+pub const STEP_SLOTS: usize = 4096;
+
+/// Steps in one revolution. At a million connections a step looks at 16,000 slots, half a megabyte.
+pub const REVOLUTION_STEPS_MAX: usize = 64;
+
+/// Milliseconds between two steps of a drain.
+pub const DRAIN_STEP_MS: u64 = 20;
+
+/// Work boxes that a loop keeps for the next connection that has something to say, instead of going to the allocator for each.
+pub const SPARES_MAX: usize = 256;
+
+/// Bytes of outgoing queue that a kept work box may hold on to. A larger queue goes back to the allocator.
+pub const SPARE_BYTES_MAX: usize = 4096;
+
+/// Posts waiting in the mailbox of a loop. Beyond: a message from a sibling is refused (`EBROKER`), one from Redis is dropped and counted.
+pub const MAILBOX_POSTS_MAX: usize = 1 << 18;
+
+/// Bytes of text waiting in the mailbox of a loop. Beyond: as for [`MAILBOX_POSTS_MAX`]. Settlements are always taken: each answers a
+/// request that is itself bounded by the publisher's queue.
+pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Posts that a loop takes from its mailbox per tick. The rest waits for the next one.
+pub const POSTS_PER_TICK: usize = 4096;
+
+const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
+const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
+const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);
+const _: () = assert!(STEP_SLOTS * REVOLUTION_STEPS_MAX >= 1 << 18);
