@@ -1,3 +1,41 @@
-//! Texto.
+//! Texto: a WebSocket messaging server that holds very many idle connections per node.
+//!
+//! # Threads
+//!
+//! ```text
+//!            accept, read, write                         pipelines of PUBLISH
+//!   clients ◀──────────────────▶ loop 0 ─┐             ┌─▶ publisher ──▶ Redis
+//!   clients ◀──────────────────▶ loop 1 ─┼─ Exchange ──┤
+//!   clients ◀──────────────────▶ loop n ─┘      ▲      └─  subscriber ◀── Redis
+//!                                  ▲            │                │
+//!                                  └─ mailboxes ┴────────────────┘
+//!   operator ◀─▶ admin loop: the same machine with another handler      main: waits for a signal
+//! ```
+//!
+//! Each loop owns its connections alone; threads talk through bounded queues.
+//!
+//! # Floors
+//!
+//! A file uses only the floors below its own; `tests/tidy.rs` sees to it.
+//!
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | 4 | [`server`], [`config`] | life cycle and settings |
+//! | 3 | [`runtime`], [`broker`] | effects: sockets and the clock, Redis. They meet in `runtime::exchange` |
+//! | 2 | [`hub`] | decisions for the clients of one loop: pure, time is an argument |
+//! | 1 | [`wire`] | words: bytes to values and back |
+//! | 0 | [`limits`] | every bound |
+//!
+//! # Invariants
+//!
+//! - Nothing is held for an idle connection but its slot of 32 bytes and its entry in the directory.
+//! - Whatever a peer sends, nothing panics: it is refused, counted, and answered or closed with a reason.
+//! - Every queue and buffer has its bound in [`limits`] or in a setting.
+//! - No loop ever waits: not for Redis, not for the log, not for another loop.
+//! - An `ack` is said only when the message has been handed on.
+
 pub mod limits;
+
 pub mod wire;
+
+pub mod hub;

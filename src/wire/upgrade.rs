@@ -127,7 +127,7 @@ impl Refusal {
 
     /// The status code, for counting.
     pub fn code(self) -> u16 {
-        self.status()[..3].parse().expect("every status begins with three digits")
+        status_code(self.status())
     }
 
     /// Appends the whole response, after which the connection ends.
@@ -165,6 +165,14 @@ impl Page {
         Page { status: "200 OK", content_type: "text/plain; charset=utf-8", extra_fields: "", body: body.into() }
     }
 
+    /// The status code that an answer to `method` has.
+    pub fn status_code(&self, method: Method) -> u16 {
+        match method {
+            Method::Get | Method::Head => status_code(self.status),
+            Method::Other => 405,
+        }
+    }
+
     /// Appends the whole response, after which the connection ends.
     pub fn write(&self, out: &mut Vec<u8>, method: Method) {
         if method == Method::Other {
@@ -172,6 +180,10 @@ impl Page {
         }
         write_response(out, self.status, self.content_type, self.extra_fields, &self.body, method == Method::Head);
     }
+}
+
+fn status_code(status: &'static str) -> u16 {
+    status[..3].parse().expect("every status begins with three digits")
 }
 
 fn write_response(out: &mut Vec<u8>, status: &str, content_type: &str, extra: &str, body: &[u8], is_head: bool) {

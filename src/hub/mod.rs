@@ -1,0 +1,441 @@
+//! Decisions for the clients of one loop. Pure: no socket is touched, no clock is read; bytes and times come in as arguments.
+//!
+//! ```text
+//!   open ─▶ Key          receive(key, bytes) ─▶ frames ─▶ messages ─▶ MessageHandler ─▶ outboxes     expire(now) ─▶ pings, ends
+//!                                                                                          │
+//!   reap ◀─ ended        next_unsettled ─▶ key, owed(key) ─▶ bytes, sent(key, n) ◀─────────┘
+//! ```
+//!
+//! The hub knows WebSocket, not what is said on it: that is its handler's business, a type parameter. The socket `S` has no bound at all,
+//! so the hub cannot touch it; tests use `()`.
+//!
+//! The order within a tick is the runtime's: first what came in, then deadlines, then each unsettled connection is written once, last
+//! the ended ones are reaped.
+
+mod close_reason;
+mod connection;
+mod deadlines;
+mod directory;
+mod expiry;
+mod outbox;
+mod peers;
+mod router;
+mod tally;
+
+pub use close_reason::CloseReason;
+pub use deadlines::Moment;
+pub use directory::Directory;
+pub use outbox::Outbox;
+pub use peers::{Key, Peers};
+pub use router::{Forward, Route, Router};
+pub use tally::{STATUSES, Tally};
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use connection::{Connection, Input, Peer, Phase};
+use deadlines::Deadlines;
+use expiry::Drain;
+
+use crate::wire::delivery::{Delivery, Settlement};
+use crate::wire::id::{IdSource, NodeTag};
+use crate::wire::message::{self, Event, Limits, Partial};
+use crate::wire::upgrade::{self, Asked, Opening, Page, Refusal};
+
+/// What an operator may set of a hub.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HubSettings {
+    /// The path under which WebSockets live; `None` where there are none.
+    pub endpoint: Option<&'static str>,
+    /// How large a message may get.
+    pub message: Limits,
+    /// From the first byte of a message to its last.
+    pub message_timeout: Duration,
+    /// Messages per second on one connection; `None` is no limit.
+    pub message_rate_max: Option<NonZeroU32>,
+    /// Bytes that may wait for one client.
+    pub outbox_bytes_max: usize,
+    /// From the connection to the end of the request head.
+    pub handshake_timeout: Duration,
+    /// From our Close to the client's, or to the end of the connection.
+    pub close_timeout: Duration,
+    /// Silence after which a client is pinged.
+    pub ping_after: Duration,
+    /// Further silence after which it is taken for dead.
+    pub pong_timeout: Duration,
+}
+
+/// A message from a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Message<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+/// What is said on the connections of a hub.
+pub trait MessageHandler {
+    /// A client has got its session; `opening` is its request.
+    fn opened<S>(&mut self, _peers: &mut Peers<S>, _key: Key, _opening: &Opening<'_>) {}
+
+    /// A client has said something.
+    fn message<S>(&mut self, peers: &mut Peers<S>, key: Key, message: Message<'_>);
+
+    /// The page under `path`, if there is one.
+    fn page(&mut self, _path: &str) -> Option<Page> {
+        None
+    }
+
+    /// A message has come from another loop or node. Returns whether its recipient is here.
+    fn deliver<S>(&mut self, _peers: &mut Peers<S>, _delivery: &Delivery) -> bool {
+        false
+    }
+
+    /// It is known what became of a message that had left this loop.
+    fn settle<S>(&mut self, _peers: &mut Peers<S>, _settlement: Settlement) {}
+
+    /// The messages that have to leave this loop, in order; whoever takes them empties the list.
+    fn forwards(&mut self) -> Option<&mut Vec<Forward>> {
+        None
+    }
+}
+
+/// What the runtime has to do after a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterWrite {
+    /// Nothing.
+    Nothing,
+    /// Shut down the sending side, and go on reading until the peer hangs up.
+    ShutDown,
+}
+
+/// All clients of one loop.
+pub struct Hub<S, M> {
+    peers: Peers<S>,
+    handler: M,
+    deadlines: Deadlines,
+    drain: Option<Drain>,
+}
+
+impl<S, M: MessageHandler> Hub<S, M> {
+    /// A hub without clients. `tag` and `event_loop` go into the ids that it gives out.
+    pub fn new(settings: HubSettings, tag: NodeTag, event_loop: u8, ids: IdSource, handler: M) -> Hub<S, M> {
+        Hub { peers: Peers::new(settings, tag, event_loop, ids), handler, deadlines: Deadlines::default(), drain: None }
+    }
+
+    /// How many connections there are, of every state.
+    pub fn len(&self) -> usize {
+        self.peers.slots.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.peers.slots.is_empty()
+    }
+
+    /// What has been counted.
+    pub fn tally(&mut self) -> &mut Tally {
+        &mut self.peers.tally
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut M {
+        &mut self.handler
+    }
+
+    /// The socket of a connection.
+    pub fn socket(&mut self, key: Key) -> Option<&mut S> {
+        self.peers.peer_mut(key).map(|peer| &mut peer.socket)
+    }
+
+    /// A connection has been accepted. One that is `is_surplus` is above the limit: it gets pages, but no session.
+    pub fn open(&mut self, socket: S, is_surplus: bool, now: Moment) -> Key {
+        self.peers.now = now;
+        self.peers.insert(socket, is_surplus)
+    }
+
+    /// `bytes` have come in; they are unmasked where they lie.
+    pub fn receive(&mut self, key: Key, bytes: &mut [u8], now: Moment) {
+        self.peers.now = now;
+        self.peers.tally.bytes_received += bytes.len() as u64;
+        let Some(peer) = self.peers.peer_mut(key) else { return };
+        match &mut peer.connection {
+            Connection::Opening { .. } => self.receive_head(key, bytes),
+            Connection::Open { is_pinged, heard, debt, .. } => {
+                *debt = (*debt).saturating_sub(paid_back(heard.elapsed(now)));
+                *heard = now.stamp();
+                *is_pinged = false;
+                self.receive_frames(key, bytes);
+            }
+            Connection::Closing { phase: Phase::AwaitingClose, .. } => self.receive_close(key, bytes),
+            // Nothing that comes now means anything.
+            Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing | Phase::Lingering, .. } | Connection::Closed { .. } => {}
+        }
+    }
+
+    /// The client has closed its sending side. What it sent whole before has been handed on already.
+    pub fn end_of_input(&mut self, key: Key, now: Moment) {
+        self.peers.now = now;
+        let Some(peer) = self.peers.peer_mut(key) else { return };
+        match peer.connection {
+            Connection::Open { .. } => self.peers.let_go(key, None, CloseReason::HungUp),
+            Connection::Opening { .. } => self.peers.end(key, CloseReason::HungUp),
+            Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing, .. } | Connection::Closed { .. } => {}
+            Connection::Closing { phase: Phase::AwaitingClose | Phase::Lingering, reason, .. } => self.end_after_flush(key, reason),
+        }
+    }
+
+    /// The socket has failed.
+    pub fn socket_failed(&mut self, key: Key) {
+        let Some(peer) = self.peers.peer_mut(key) else { return };
+        match peer.connection {
+            Connection::Opening { .. } | Connection::Open { .. } => self.peers.end(key, CloseReason::SocketError),
+            // It was about to end anyway, for a better reason.
+            Connection::Closing { reason, .. } => self.peers.end(key, reason),
+            Connection::Closed { .. } => {}
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, key: Key) {
+        let Some(work) = self.peers.peer_mut(key).and_then(|peer| peer.connection.work()) else { return };
+        if work.is_blocked {
+            work.is_blocked = false;
+            work.is_unsettled = true;
+            self.peers.unsettled.push(key);
+        }
+    }
+
+    /// A message has come from another loop or node. Returns whether its recipient is here.
+    pub fn deliver(&mut self, delivery: &Delivery, now: Moment) -> bool {
+        self.peers.now = now;
+        self.handler.deliver(&mut self.peers, delivery)
+    }
+
+    /// It is known what became of a message that had left this loop.
+    pub fn settle(&mut self, settlement: Settlement, now: Moment) {
+        self.peers.now = now;
+        self.handler.settle(&mut self.peers, settlement);
+    }
+
+    /// Moves the keys of the connections to write to, each once, to the end of `keys`.
+    pub fn take_unsettled(&mut self, keys: &mut Vec<Key>) {
+        keys.append(&mut self.peers.unsettled);
+    }
+
+    /// The socket of a connection, and what is to be written to it.
+    pub fn owed(&mut self, key: Key) -> Option<(&mut S, &[u8])> {
+        let Peer { socket, connection, .. } = self.peers.peer_mut(key)?;
+        let work = connection.work()?;
+        work.is_unsettled = false;
+        (!work.outbox.is_empty()).then(|| (socket, work.outbox.owed()))
+    }
+
+    /// The socket has taken the first `len` bytes of what was owed; the rest, if any, it will take when it is writable again.
+    pub fn sent(&mut self, key: Key, len: usize) -> AfterWrite {
+        self.peers.tally.bytes_sent += len as u64;
+        let Some(Peer { connection, .. }) = self.peers.peer_mut(key) else { return AfterWrite::Nothing };
+        let Some(work) = connection.work() else { return AfterWrite::Nothing };
+        work.outbox.advance(len);
+        work.is_blocked = !work.outbox.is_empty();
+        if work.is_blocked {
+            return AfterWrite::Nothing;
+        }
+        if matches!(connection, Connection::Closing { phase: Phase::Lingering, .. }) {
+            return AfterWrite::ShutDown;
+        }
+        self.peers.end_if_flushed(key);
+        self.peers.release(key);
+        AfterWrite::Nothing
+    }
+
+    /// Frees one ended connection.
+    pub fn reap(&mut self) -> Option<(S, CloseReason)> {
+        while let Some(key) = self.peers.ended.pop() {
+            if let Some(Peer { socket, connection: Connection::Closed { reason }, .. }) = self.peers.remove(key) {
+                self.peers.tally.count_close(reason);
+                return Some((socket, reason));
+            }
+        }
+        None
+    }
+
+    /// Gives memory back when most of the connections that it was for are gone. Returns whether there was any to give.
+    pub fn shrink(&mut self) -> bool {
+        let (used, room) = self.peers.occupancy();
+        let is_wasteful = room > 1024 && used < room / 4;
+        if is_wasteful {
+            self.peers.shrink();
+        }
+        is_wasteful
+    }
+
+    /// Panics if an invariant of the hub does not hold. Looks at every connection, so it is for tests and simulations.
+    pub fn check_invariants(&self) {
+        self.peers.check_invariants();
+    }
+
+    fn end_after_flush(&mut self, key: Key, reason: CloseReason) {
+        self.peers.begin_closing(key, Phase::Flushing, reason);
+        self.peers.end_if_flushed(key);
+    }
+
+    /// Bytes of a request head, or of one that began before.
+    fn receive_head(&mut self, key: Key, bytes: &mut [u8]) {
+        let mut stored = Input::None;
+        self.peers.with_work(key, |work| stored = std::mem::take(&mut work.input));
+        let Input::Head(mut head) = stored else { return self.read_head(key, bytes) };
+        // A head that ends, ends with a line: no line, nothing to read again.
+        let may_be_whole = bytes.contains(&b'\n') || head.len() + bytes.len() >= crate::limits::HEAD_BYTES_MAX;
+        head.extend_from_slice(bytes);
+        if may_be_whole {
+            self.read_head(key, &mut head);
+        } else {
+            self.peers.with_work(key, |work| work.input = Input::Head(head));
+        }
+    }
+
+    fn read_head(&mut self, key: Key, bytes: &mut [u8]) {
+        let head_len = match upgrade::read(bytes, self.peers.settings.endpoint) {
+            Asked::Incomplete => return self.peers.with_work(key, |work| work.input = Input::Head(bytes.to_vec())),
+            Asked::Refused(refusal) => return self.refuse(key, refusal),
+            Asked::Page { path, method } => {
+                return match self.handler.page(path) {
+                    None => self.refuse(key, Refusal::NotFound),
+                    Some(page) => {
+                        let status = page.status_code(method);
+                        self.answer(key, status, |out| page.write(out, method));
+                    }
+                };
+            }
+            Asked::WebSocket(opening) => match self.admission(key) {
+                Err(refusal) => return self.refuse(key, refusal),
+                Ok(()) => {
+                    self.switch(key, &opening);
+                    opening.head_len
+                }
+            },
+        };
+        self.receive_frames(key, &mut bytes[head_len..]);
+    }
+
+    fn admission(&self, key: Key) -> Result<(), Refusal> {
+        match self.peers.peer(key).map(|peer| &peer.connection) {
+            _ if self.drain.is_some() => Err(Refusal::Draining),
+            Some(Connection::Opening { is_surplus: true, .. }) => Err(Refusal::Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// The 101: from here on the client has a session.
+    fn switch(&mut self, key: Key, opening: &Opening<'_>) {
+        let now = self.peers.now.stamp();
+        if let Some(out) = self.peers.append(key) {
+            opening.write(out);
+        }
+        if let Some(peer) = self.peers.peer_mut(key) {
+            let work = peer.connection.work_place().and_then(Option::take);
+            peer.connection = Connection::Open { is_pinged: false, debt: 0, heard: now, work };
+            self.peers.list(key);
+            self.peers.tally.count_response(101);
+            self.handler.opened(&mut self.peers, key, opening);
+        }
+    }
+
+    fn refuse(&mut self, key: Key, refusal: Refusal) {
+        self.answer(key, refusal.code(), |out| refusal.write(out));
+    }
+
+    /// An HTTP response, after which the connection ends.
+    fn answer(&mut self, key: Key, status: u16, write: impl FnOnce(&mut Vec<u8>)) {
+        let reason = if status == 408 { CloseReason::SlowHead } else { CloseReason::Answered };
+        self.peers.begin_closing(key, Phase::Lingering, reason);
+        self.peers.tally.count_response(status);
+        if let Some(out) = self.peers.append(key) {
+            write(out);
+        }
+    }
+
+    fn receive_frames(&mut self, key: Key, bytes: &mut [u8]) {
+        let limits = self.peers.settings.message;
+        let mut partial = self.take_partial(key);
+        let had_partial = partial.is_some();
+        let mut input = bytes;
+        loop {
+            match message::next(&mut partial, &mut input, limits) {
+                Ok(Some(event)) => self.act(key, event),
+                Ok(None) => break,
+                Err(violation) => return self.peers.fail(key, violation),
+            }
+            if !self.peers.is_open(key) {
+                return;
+            }
+        }
+        match partial {
+            Some(partial) => self.put_partial(key, partial, had_partial),
+            None => self.peers.release(key),
+        }
+    }
+
+    fn act(&mut self, key: Key, event: Event<'_>) {
+        match event {
+            Event::Text(text) => self.receive_message(key, Message::Text(text)),
+            Event::Binary(bytes) => self.receive_message(key, Message::Binary(bytes)),
+            Event::Ping(payload) => self.peers.pong(key, payload),
+            Event::Pong => {}
+            Event::Close(code) => self.peers.let_go(key, Some(code), CloseReason::ClosedByPeer),
+        }
+    }
+
+    fn receive_message(&mut self, key: Key, message: Message<'_>) {
+        self.peers.tally.messages_received += 1;
+        self.handler.message(&mut self.peers, key, message);
+    }
+
+    /// We have sent Close, and look for the client's among what it had still to say.
+    fn receive_close(&mut self, key: Key, bytes: &mut [u8]) {
+        let limits = self.peers.settings.message;
+        let mut partial = self.take_partial(key);
+        let mut input = bytes;
+        let is_over = loop {
+            match message::next(&mut partial, &mut input, limits) {
+                Ok(Some(Event::Close(_))) | Err(_) => break true,
+                Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong)) => {}
+                Ok(None) => break false,
+            }
+        };
+        if let Some(Connection::Closing { reason, .. }) = self.peers.peer(key).map(|peer| &peer.connection)
+            && is_over
+        {
+            let reason = *reason;
+            self.end_after_flush(key, reason);
+        } else if let Some(partial) = partial {
+            self.put_partial(key, partial, true);
+        }
+    }
+
+    fn take_partial(&mut self, key: Key) -> Option<Box<Partial>> {
+        let work = self.peers.peer_mut(key)?.connection.work()?;
+        match std::mem::take(&mut work.input) {
+            Input::Message(partial) => Some(partial),
+            Input::None | Input::Head(_) => None,
+        }
+    }
+
+    /// Keeps what is incomplete. The deadline of a message counts from its first byte, so an older one goes on counting.
+    fn put_partial(&mut self, key: Key, partial: Box<Partial>, is_older: bool) {
+        let now = self.peers.now.stamp();
+        self.peers.with_work(key, |work| {
+            work.input = Input::Message(partial);
+            if !is_older {
+                work.input_since = now;
+            }
+        });
+    }
+}
+
+/// How much of a debt for messages time has paid back; see [`Peers::charge_message`].
+fn paid_back(millis: u64) -> u16 {
+    u16::try_from((millis << 15) / 1000).unwrap_or(u16::MAX)
+}
