@@ -39,3 +39,7 @@ pub mod limits;
 pub mod wire;
 
 pub mod hub;
+
+pub mod runtime;
+
+pub mod config;
