@@ -19,7 +19,6 @@
 
 mod pages;
 mod reader;
-mod redis_url;
 mod settings;
 mod values;
 
@@ -31,10 +30,10 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::broker::address::Address;
 use crate::limits::{ENVELOPE_BYTES_MAX, LOOPS_MAX};
 
 pub use reader::{Command, read};
-pub use redis_url::Address;
 use settings::Setting;
 
 /// Everything that an operator can set. Sizes are bytes.
@@ -147,8 +146,18 @@ pub enum Host {
     All,
     /// One of them.
     Address(IpAddr),
-    /// Those that this name stands for when the node starts.
+    /// The first of those that this name stands for when the node starts.
     Name(String),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::All => f.write_str("all addresses"),
+            Host::Address(address) => address.fmt(f),
+            Host::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Where the operator's side listens.

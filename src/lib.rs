@@ -40,6 +40,8 @@ pub mod wire;
 
 pub mod hub;
 
+pub mod broker;
 pub mod runtime;
 
 pub mod config;
+pub mod server;

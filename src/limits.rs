@@ -19,6 +19,9 @@ pub const BACKLOG: i32 = 65_535;
 /// a connection that is already waiting, so the loop has to ask again by itself.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// Times that a descriptor is missing before it is told again: at one try each [`ACCEPT_PAUSE_MS`], a line per minute and loop.
+pub const EXHAUSTIONS_PER_LINE: u64 = 600;
+
 /// Bytes of a request head (RFC 9112 section 2). Beyond: 431. Twice what common servers allow, for long cookies.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -53,8 +56,14 @@ pub const CONNECTIONS_PER_LOOP_MAX: usize = (1 << 24) - 1;
 /// Connections above the operator's limit that may be open for a moment, to be told 503. Beyond: closed without a word.
 pub const REFUSED_CONNECTIONS_MAX: usize = 256;
 
-/// Descriptors that are not connections: standard streams, listeners, epoll and eventfd of each loop, Redis, the log.
-pub const RESERVED_DESCRIPTORS: u64 = 64;
+/// Descriptors that are neither connections nor a loop's: standard streams, signals, Redis, the operator's side with its connections.
+pub const RESERVED_DESCRIPTORS: u64 = 64 + REFUSED_CONNECTIONS_MAX as u64;
+
+/// Descriptors of an event loop: listener, epoll, eventfd, and one to spare.
+pub const DESCRIPTORS_PER_LOOP: u64 = 4;
+
+/// Descriptors that the kernel's table is made for at the start. At 8 bytes each this is 8 MiB; beyond, the table grows as it needs.
+pub const RESERVED_TABLE_MAX: u64 = 1 << 20;
 
 /// Seconds in `Retry-After` with a 503: long enough for a crowd to thin out, short enough for a person to wait.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
@@ -95,6 +104,12 @@ pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Posts that a loop takes from its mailbox per tick. The rest waits for the next one.
 pub const POSTS_PER_TICK: usize = 4096;
+
+/// Milliseconds without a departure after which a loop gives memory back.
+pub const QUIET_MS: u64 = 1_000;
+
+/// Departures that make it worth asking the allocator to give memory back, which takes it milliseconds.
+pub const DEPARTED_TO_TRIM: usize = 256;
 
 const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);

@@ -14,7 +14,7 @@ const LAST_LINES_PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match config::read(std::env::args_os().skip(1), std::env::vars_os()) {
-        Ok(Command::Serve(config)) => serve(*config),
+        Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Report { settings, warnings }) => {
             warnings.iter().for_each(|warning| complain(warning));
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: &Config) -> ExitCode {
     let lines = match log_lines::start(config.log_level) {
         Ok(lines) => lines,
         Err(error) => {
@@ -38,17 +38,12 @@ fn serve(config: Config) -> ExitCode {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
-    let ended = run(config);
+    let ended = texto::server::run(config);
     if let Err(error) = &ended {
         log::error!("{error}");
     }
     lines.flush(LAST_LINES_PATIENCE);
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-// texto::server::run(config) takes this one's place.
-fn run(_config: Config) -> io::Result<()> {
-    Err(io::Error::other("this build has no server yet"))
 }
 
 fn print(text: &str) -> ExitCode {

@@ -63,7 +63,7 @@ impl Default for Directory {
 
 impl Directory {
     /// How many slots are listed.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 
@@ -259,7 +259,7 @@ mod tests {
         }
         directory.shrink();
         directory.check_invariants(hash_of);
-        assert_eq!((directory.len(), directory.segments.len(), directory.depth), (0, 1, 0), "an empty table is small again");
+        assert_eq!((directory.count(), directory.segments.len(), directory.depth), (0, 1, 0), "an empty table is small again");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub struct Peers<S> {
     ids: IdSource,
     tag: NodeTag,
     event_loop: u8,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spares: Vec<Box<Work>>,
     /// What is counted.
     pub tally: Tally,
@@ -387,7 +388,7 @@ impl<S> Peers<S> {
     /// Panics if an invariant does not hold. Looks at every connection, so it is for tests.
     pub(super) fn check_invariants(&self) {
         let listed = self.slots.iter().filter(|(_, peer)| peer.connection.is_listed());
-        assert_eq!(listed.count(), self.directory.len());
+        assert_eq!(listed.count(), self.directory.count());
         self.directory.check_invariants(|slot| self.slots[slot as usize].serial.hash());
         for (slot, peer) in &self.slots {
             assert!(slot < self.slots_end);

@@ -40,6 +40,32 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// How many numbers there are in all.
+    pub const CELLS: usize = size_of::<Tally>() / size_of::<u64>();
+
+    /// Every number, in a fixed order.
+    pub fn cells(&mut self) -> impl Iterator<Item = &mut u64> {
+        let Tally {
+            accepted,
+            responses,
+            closed,
+            bytes_received,
+            bytes_sent,
+            messages_received,
+            pings_sent,
+            sends_to_loop,
+            sends_to_sibling,
+            sends_to_broker,
+            sends_to_nobody,
+            deliveries,
+            deliveries_dropped,
+            rejects,
+        } = self;
+        let received = [accepted, bytes_received, bytes_sent, messages_received, pings_sent];
+        let routed = [sends_to_loop, sends_to_sibling, sends_to_broker, sends_to_nobody, deliveries, deliveries_dropped];
+        received.into_iter().chain(routed).chain(responses).chain(closed).chain(rejects)
+    }
+
     /// Counts an HTTP response.
     pub fn count_response(&mut self, status: u16) {
         let index = STATUSES.iter().position(|&known| known == status);
@@ -57,5 +83,19 @@ impl Tally {
     /// Counts a refused request.
     pub fn count_reject(&mut self, reject: Reject) {
         self.rejects[reject.code_index()] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_among_the_cells() {
+        let mut tally = Tally::default();
+        assert_eq!(tally.cells().count(), Tally::CELLS);
+        tally.cells().for_each(|cell| *cell += 1);
+        assert_eq!(tally.rejects, [1; CODES.len()]);
+        assert_eq!((tally.pings_sent, tally.sends_to_nobody), (1, 1));
     }
 }

@@ -66,7 +66,7 @@ impl LogLines {
 
     fn logger(&self, level: LevelFilter) -> Logger {
         let config = ConfigBuilder::new()
-            .set_time_format_rfc3339()
+            .set_time_format_custom(simplelog::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"))
             .set_level_padding(LevelPadding::Right)
             .set_thread_level(LevelFilter::Debug)
             .set_thread_mode(ThreadLogMode::Names)

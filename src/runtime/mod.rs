@@ -1,3 +1,10 @@
 //! Effects: sockets, threads and the clock; what the floors below only decide happens here.
 
+pub mod admin;
+pub mod event_loop;
+pub mod exchange;
+pub mod listener;
 pub mod log_lines;
+pub mod mailbox;
+pub mod metrics;
+pub mod sys;

@@ -1,0 +1,354 @@
+//! One thread, one poll, one hub: the loop that everything of Texto runs in.
+//!
+//! A tick has named phases, each with a budget, always in this order:
+//!
+//! ```text
+//!   wait      for the kernel, the mailbox or a deadline
+//!   accept    new connections, up to a batch
+//!   receive   read each ready socket once, into the one buffer of the loop; what it says is decided in the hub
+//!   collect   what other threads have posted
+//!   expire    deadlines
+//!   dispatch  what has to leave the loop
+//!   flush     write each connection that something is owed to, once
+//!   reap      free what has ended
+//! ```
+//!
+//! mio reports edges: what is told once and not used up is not told again. So a read that filled the buffer, and an accept that filled its
+//! batch, are remembered here and gone on with in the next tick.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use super::exchange::Exchange;
+use super::listener::{Accepted, Listener};
+use super::mailbox::{Mailbox, Post};
+use super::metrics::Status;
+use super::sys;
+use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
+use crate::limits::{
+    ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_PER_TICK, QUIET_MS, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES,
+};
+use crate::wire::delivery::Settlement;
+
+// Keys have a slot number of 24 bits in their lower half, so these are none.
+const LISTENER: Token = Token(usize::MAX);
+const MAILBOX: Token = Token(usize::MAX - 1);
+
+/// One loop, with its clients.
+pub struct EventLoop<M> {
+    number: u8,
+    poll: Poll,
+    events: Events,
+    listener: Listener,
+    mailbox: Mailbox,
+    exchange: Option<Exchange>,
+    status: Arc<Status>,
+    hub: Hub<TcpStream, M>,
+    started: Instant,
+    now: Moment,
+    scratch: Box<[u8]>,
+    /// Connections of which there may be more to read.
+    backlog: Vec<Backlogged>,
+    posts: VecDeque<Post>,
+    unsettled: Vec<Key>,
+    forwards: Vec<Forward>,
+    settled: Vec<Settlement>,
+    departed: usize,
+    last_departure: Moment,
+}
+
+/// A connection to go on reading.
+#[derive(Clone, Copy)]
+struct Backlogged {
+    key: Key,
+    /// Whether the peer has closed its side, so that the end of the stream is to be read too.
+    is_read_closed: bool,
+}
+
+/// What an event loop consists of before it has a hub: its mailbox has to be known to the other threads first.
+pub struct Prepared {
+    poll: Poll,
+    mailbox: Mailbox,
+}
+
+impl Prepared {
+    /// A poll and the mailbox that wakes it.
+    pub fn new() -> io::Result<Prepared> {
+        let poll = Poll::new()?;
+        let mailbox = Mailbox::new(poll.registry(), MAILBOX)?;
+        Ok(Prepared { poll, mailbox })
+    }
+
+    /// The way into the loop to be.
+    pub fn mailbox(&self) -> Mailbox {
+        self.mailbox.clone()
+    }
+}
+
+impl<M: MessageHandler> EventLoop<M> {
+    /// The loop of `number`, which serves `listener` with `hub`. Without an `exchange` no message leaves it.
+    pub fn new(
+        number: u8,
+        prepared: Prepared,
+        mut listener: Listener,
+        hub: Hub<TcpStream, M>,
+        exchange: Option<Exchange>,
+        status: Arc<Status>,
+    ) -> io::Result<EventLoop<M>> {
+        listener.register(prepared.poll.registry(), LISTENER)?;
+        Ok(EventLoop {
+            number,
+            poll: prepared.poll,
+            events: Events::with_capacity(EVENTS_PER_TICK),
+            listener,
+            mailbox: prepared.mailbox,
+            exchange,
+            status,
+            hub,
+            started: Instant::now(),
+            now: Moment::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            backlog: Vec::new(),
+            posts: VecDeque::new(),
+            unsettled: Vec::new(),
+            forwards: Vec::new(),
+            settled: Vec::new(),
+            departed: 0,
+            last_departure: Moment::default(),
+        })
+    }
+
+    /// Serves until the node has been told to stop and the last connection has ended.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.hub.is_drained() {
+            self.tick()?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn tick(&mut self) -> io::Result<()> {
+        self.wait()?;
+        self.accept();
+        self.receive();
+        self.collect();
+        self.hub.expire(self.now);
+        self.dispatch();
+        self.flush();
+        self.reap();
+        self.publish();
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        // The clock is read once per tick. A millisecond is fine enough for deadlines of seconds.
+        self.now = Moment::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// How long to wait: not at all if something is left over, else until the next deadline, else for ever.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.backlog.is_empty() || !self.posts.is_empty() || self.listener.is_ready(self.now) {
+            return Some(Duration::ZERO);
+        }
+        let quiet = (self.departed > 0).then(|| self.last_departure.plus(Duration::from_millis(QUIET_MS)));
+        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), quiet];
+        deadlines.into_iter().flatten().min().map(|deadline| deadline.after(self.now))
+    }
+
+    fn accept(&mut self) {
+        if self.events.iter().any(|event| event.token() == LISTENER) {
+            self.listener.wake();
+        }
+        for _ in 0..ACCEPT_BATCH_MAX {
+            if !self.listener.is_ready(self.now) {
+                return;
+            }
+            match self.listener.accept(self.now) {
+                Accepted::Connection(stream) => self.admit(stream),
+                Accepted::Nothing => return,
+                Accepted::NoDescriptor => return self.status.note_exhaustion(),
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream) {
+        let before = self.status.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= self.status.connections_max + REFUSED_CONNECTIONS_MAX {
+            self.status.connections.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let is_surplus = before >= self.status.connections_max;
+        let key = self.hub.open(stream, is_surplus, self.now);
+        let Some(stream) = self.hub.socket(key) else { return };
+        // Once and for all: an idle connection costs no further call, and a busy one none but its reads and writes.
+        if let Err(error) = self.poll.registry().register(stream, token(key), Interest::READABLE | Interest::WRITABLE) {
+            log::warn!("a connection cannot be watched: {error}");
+            self.hub.socket_failed(key);
+        }
+    }
+
+    fn receive(&mut self) {
+        for Backlogged { key, is_read_closed } in std::mem::take(&mut self.backlog) {
+            self.read(key, is_read_closed);
+        }
+        // The events are lent to the loop over them, so they cannot stay in `self` meanwhile.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            if event.token() != LISTENER && event.token() != MAILBOX {
+                self.attend(event);
+            }
+        }
+        self.events = events;
+    }
+
+    fn attend(&mut self, event: &Event) {
+        let key = Key::from_bits(event.token().0 as u64);
+        if event.is_writable() {
+            self.hub.writable(key);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(key, event.is_read_closed() || event.is_error());
+        }
+    }
+
+    /// Reads a socket once, or to its end if the peer has closed its side.
+    fn read(&mut self, key: Key, is_read_closed: bool) {
+        loop {
+            let Some(socket) = self.hub.socket(key) else { return };
+            match socket.read(&mut self.scratch) {
+                Ok(0) => return self.hub.end_of_input(key, self.now),
+                Ok(len) => {
+                    self.hub.receive(key, &mut self.scratch[..len], self.now);
+                    if len == self.scratch.len() {
+                        // There is more, but the others come first.
+                        return self.backlog.push(Backlogged { key, is_read_closed });
+                    }
+                    // A short read means that the kernel has no more: the next edge will tell. Only the end of a stream has to be fetched.
+                    if !is_read_closed {
+                        return;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return self.hub.socket_failed(key),
+                },
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        if self.posts.is_empty() {
+            self.mailbox.take(&mut self.posts);
+        }
+        for _ in 0..POSTS_PER_TICK {
+            let Some(post) = self.posts.pop_front() else { break };
+            match post {
+                Post::FromBroker(delivery) => {
+                    self.hub.deliver(&delivery, self.now);
+                }
+                Post::FromSibling(delivery) => self.deliver_from_sibling(delivery),
+                Post::Settled(settlement) => self.hub.settle(settlement, self.now),
+                Post::Drain(span) => self.hub.start_drain(span, self.now),
+            }
+        }
+    }
+
+    fn deliver_from_sibling(&mut self, delivery: crate::wire::delivery::Delivery) {
+        if !self.hub.deliver(&delivery, self.now)
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.pass_on(delivery);
+        }
+    }
+
+    fn dispatch(&mut self) {
+        let Some(exchange) = &mut self.exchange else { return };
+        if let Some(forwards) = self.hub.handler().forwards() {
+            self.forwards.append(forwards);
+        }
+        exchange.dispatch(&mut self.forwards, &mut self.settled);
+        for settlement in self.settled.drain(..) {
+            self.hub.settle(settlement, self.now);
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut unsettled = std::mem::take(&mut self.unsettled);
+        self.hub.take_unsettled(&mut unsettled);
+        for key in unsettled.drain(..) {
+            self.write(key);
+        }
+        self.unsettled = unsettled;
+    }
+
+    /// Writes what is owed to a connection, once.
+    fn write(&mut self, key: Key) {
+        let Some((socket, owed)) = self.hub.owed(key) else { return };
+        let written = loop {
+            match socket.write(owed) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(0),
+                written => break written,
+            }
+        };
+        match written.map(|len| self.hub.sent(key, len)) {
+            Ok(AfterWrite::Nothing) => {}
+            Ok(AfterWrite::ShutDown) => self.shut_down(key),
+            Err(_) => self.hub.socket_failed(key),
+        }
+    }
+
+    fn shut_down(&mut self, key: Key) {
+        if let Some(socket) = self.hub.socket(key)
+            && socket.shutdown(Shutdown::Write).is_err()
+        {
+            self.hub.socket_failed(key);
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Some((socket, reason)) = self.hub.reap() {
+            // Closing the descriptor also takes it out of the poll, without a call of its own.
+            drop(socket);
+            log::debug!("a connection has ended: {}", reason.label());
+            self.status.connections.fetch_sub(1, Ordering::Relaxed);
+            self.departed += 1;
+            self.last_departure = self.now;
+        }
+        if self.departed > 0 && self.now >= self.last_departure.plus(Duration::from_millis(QUIET_MS)) {
+            self.tidy_up();
+        }
+    }
+
+    /// A storm has passed, and there is time to give back what it needed.
+    fn tidy_up(&mut self) {
+        if self.hub.shrink() || self.departed >= DEPARTED_TO_TRIM {
+            sys::trim_heap();
+        }
+        self.departed = 0;
+    }
+
+    fn publish(&mut self) {
+        let connections = self.hub.len();
+        self.status.publish(self.number, connections, self.hub.tally());
+    }
+}
+
+fn token(key: Key) -> Token {
+    Token(key.to_bits() as usize)
+}

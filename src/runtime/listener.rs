@@ -1,0 +1,129 @@
+//! Where connections come in: one listener per loop on the same port, among which the kernel spreads them.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::hub::Moment;
+use crate::limits::{ACCEPT_PAUSE_MS, BACKLOG};
+
+/// What accepting came to.
+pub enum Accepted {
+    /// A connection.
+    Connection(TcpStream),
+    /// There is none waiting.
+    Nothing,
+    /// There may be one, but there is no descriptor for it. Ask again later.
+    NoDescriptor,
+}
+
+/// The listener of one loop.
+pub struct Listener {
+    inner: TcpListener,
+    /// Whether connections may be waiting: the kernel tells it once only.
+    is_ready: bool,
+    /// Not before this is the kernel asked again.
+    paused_until: Option<Moment>,
+}
+
+impl Listener {
+    /// Takes over a listening socket.
+    pub fn new(socket: std::net::TcpListener) -> Listener {
+        Listener { inner: TcpListener::from_std(socket), is_ready: false, paused_until: None }
+    }
+
+    /// Begins to report to `registry`, as `token`.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.inner, token, Interest::READABLE)
+    }
+
+    /// The kernel has told that connections wait.
+    pub fn wake(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Whether to accept now.
+    pub fn is_ready(&self, now: Moment) -> bool {
+        self.is_ready && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// When to ask again, if accepting is paused.
+    pub fn pause_end(&self) -> Option<Moment> {
+        self.paused_until.filter(|_| self.is_ready)
+    }
+
+    /// Takes one waiting connection.
+    pub fn accept(&mut self, now: Moment) -> Accepted {
+        self.paused_until = None;
+        loop {
+            match self.inner.accept() {
+                Ok((stream, _)) => return Accepted::Connection(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    return Accepted::Nothing;
+                }
+                Err(error) if is_exhausted(&error) => {
+                    // No new event comes for connections that wait already, and asking again at once would only burn the core.
+                    self.paused_until = Some(now.plus(std::time::Duration::from_millis(ACCEPT_PAUSE_MS)));
+                    return Accepted::NoDescriptor;
+                }
+                // The connection was gone before it was accepted, or the network had an error of its own (accept(2)): on to the next.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether descriptors or memory for sockets have run out.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Opens `count` listening sockets on one address, all on the same port, which is any free one if `address` names none.
+///
+/// With SO_REUSEPORT the kernel would also let a second node share the port and take half of the connections unnoticed; so the address
+/// is tried without it first.
+pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let trial = open(address, false)?;
+    let address = trial.local_addr()?.as_socket().unwrap_or(address);
+    drop(trial);
+    (0..count)
+        .map(|_| {
+            let socket = open(address, true)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn open(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        // The unspecified address stands for both families.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // Accepted sockets inherit it, so no connection pays a system call for it. Messages are small and already gathered per tick.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_loops_share_a_port_and_nobody_else_does() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        assert!(addresses.iter().all(|&address| address == addresses[0] && address.port() != 0));
+        assert_eq!(bind(addresses[0], 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

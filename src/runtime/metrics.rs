@@ -1,0 +1,180 @@
+//! Numbers for the operator: each loop has a block of its own, which it alone writes and anybody may read.
+//!
+//! A loop copies its tally here once per tick, with plain stores: counting costs a message no atomic operation, and a reader never makes
+//! a loop wait.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::hub::{CloseReason, STATUSES, Tally};
+use crate::limits::EXHAUSTIONS_PER_LINE;
+use crate::wire::reject::CODES;
+
+/// What the loops of a node share: counts, and whether it is about to stop.
+pub struct Status {
+    /// Connections of all loops, counted to know whether the node is full.
+    pub connections: AtomicUsize,
+    /// Connections that the node may hold.
+    pub connections_max: usize,
+    /// Whether the node is about to stop.
+    pub is_draining: AtomicBool,
+    exhaustions: AtomicU64,
+    loops: Vec<LoopStatus>,
+}
+
+struct LoopStatus {
+    connections: AtomicU64,
+    cells: [AtomicU64; Tally::CELLS],
+}
+
+impl LoopStatus {
+    fn new() -> LoopStatus {
+        LoopStatus { connections: AtomicU64::new(0), cells: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+impl Status {
+    /// The status of a node with as many `loops`.
+    pub fn new(loops: usize, connections_max: usize) -> Status {
+        let loops = (0..loops).map(|_| LoopStatus::new()).collect();
+        Status {
+            connections: AtomicUsize::new(0),
+            connections_max,
+            is_draining: AtomicBool::new(false),
+            exhaustions: AtomicU64::new(0),
+            loops,
+        }
+    }
+
+    /// For loop `number` alone: makes its numbers known.
+    pub fn publish(&self, number: u8, connections: usize, tally: &mut Tally) {
+        let Some(status) = self.loops.get(usize::from(number)) else { return };
+        status.connections.store(connections as u64, Ordering::Relaxed);
+        for (cell, value) in status.cells.iter().zip(tally.cells()) {
+            cell.store(*value, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a connection could not be accepted for want of a descriptor. Told at most once in a while: it comes in crowds.
+    pub fn note_exhaustion(&self) {
+        if self.exhaustions.fetch_add(1, Ordering::Relaxed).is_multiple_of(EXHAUSTIONS_PER_LINE) {
+            log::warn!("connections wait, because there is no file descriptor for them: raise the limit of open files");
+        }
+    }
+
+    /// How often a connection could not be accepted for want of a descriptor.
+    pub fn exhaustions(&self) -> u64 {
+        self.exhaustions.load(Ordering::Relaxed)
+    }
+
+    /// The connections of all loops together.
+    pub fn connections(&self) -> u64 {
+        self.loops.iter().map(|status| status.connections.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The tallies of all loops together.
+    pub fn tally(&self) -> Tally {
+        let mut total = Tally::default();
+        for status in &self.loops {
+            for (sum, cell) in total.cells().zip(&status.cells) {
+                *sum += cell.load(Ordering::Relaxed);
+            }
+        }
+        total
+    }
+}
+
+/// Metrics in Prometheus' text format (version 0.0.4).
+#[derive(Default)]
+pub struct Exposition {
+    text: String,
+}
+
+impl Exposition {
+    /// One number that goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    /// One number that only grows.
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.family(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    /// Numbers that only grow, told apart by one label.
+    pub fn counters(&mut self, name: &str, help: &str, label: &str, values: impl IntoIterator<Item = (String, u64)>) {
+        self.family(name, "counter", help);
+        for (value_of_label, value) in values {
+            self.sample(name, &format!("{{{label}=\"{value_of_label}\"}}"), value);
+        }
+    }
+
+    /// What has been written.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        writeln!(self.text, "# HELP texto_{name} {help}\n# TYPE texto_{name} {kind}").expect("a String takes everything");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        writeln!(self.text, "texto_{name}{labels} {value}").expect("a String takes everything");
+    }
+
+    /// What the loops have counted.
+    pub fn tally(&mut self, tally: &Tally) {
+        self.counter("connections_accepted_total", "Connections accepted.", tally.accepted);
+        let responses = STATUSES.iter().map(ToString::to_string).zip(tally.responses);
+        self.counters("http_responses_total", "HTTP responses, 101 being a WebSocket.", "status", responses);
+        let closed = CloseReason::ALL.iter().map(|reason| reason.label().to_owned()).zip(tally.closed);
+        self.counters("connections_closed_total", "Connections ended.", "reason", closed);
+        self.counter("received_bytes_total", "Bytes read from clients.", tally.bytes_received);
+        self.counter("sent_bytes_total", "Bytes written to clients.", tally.bytes_sent);
+        self.counter("messages_received_total", "WebSocket messages from clients.", tally.messages_received);
+        self.counter("pings_sent_total", "Pings to silent clients.", tally.pings_sent);
+        let sends = [
+            ("loop", tally.sends_to_loop),
+            ("sibling", tally.sends_to_sibling),
+            ("redis", tally.sends_to_broker),
+            ("nobody", tally.sends_to_nobody),
+        ];
+        let sends = sends.map(|(route, count)| (route.to_owned(), count));
+        self.counters("sends_total", "Messages from clients to clients, by where they went.", "route", sends);
+        self.counter("deliveries_total", "Messages from other loops and nodes put into a client's queue.", tally.deliveries);
+        let dropped = "Messages from other loops and nodes for a client that is not here, or too large for its queue.";
+        self.counter("deliveries_dropped_total", dropped, tally.deliveries_dropped);
+        let rejects = CODES.iter().map(|&code| code.to_owned()).zip(tally.rejects);
+        self.counters("errors_total", "Requests refused.", "code", rejects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_the_loops_are_summed() {
+        let status = Status::new(2, 10);
+        let mut tally = Tally { accepted: 3, bytes_sent: 5, ..Tally::default() };
+        tally.rejects[5] = 7;
+        tally.count_close(CloseReason::SlowHead);
+        status.publish(0, 2, &mut tally.clone());
+        status.publish(1, 4, &mut tally.clone());
+        status.publish(2, 100, &mut tally.clone());
+        let total = status.tally();
+        assert_eq!((total.accepted, total.bytes_sent, total.rejects[5], status.connections()), (6, 10, 14, 6));
+        assert_eq!(total.closed[CloseReason::SlowHead as usize], 2);
+    }
+
+    #[test]
+    fn the_exposition_names_type_and_help_before_the_samples() {
+        let mut exposition = Exposition::default();
+        exposition.tally(&Tally { accepted: 3, ..Tally::default() });
+        let text = exposition.into_text();
+        assert!(text.contains("# TYPE texto_connections_accepted_total counter\ntexto_connections_accepted_total 3\n"), "{text}");
+        assert!(text.contains("texto_connections_closed_total{reason=\"slow_reader\"} 0\n"), "{text}");
+    }
+}

@@ -1,0 +1,239 @@
+//! The life of a node: bind, start the broker and the loops, wait for a signal, drain, join.
+//!
+//! ```text
+//!   main ── bind ── broker ── loops ── wait for SIGTERM or SIGINT ── drain ── loops end ── broker stops ── return
+//!                                          a second one: exit at once ──▲
+//! ```
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use signal_hook::consts::signal::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::broker::{self, Broker};
+use crate::config::{AdminAddress, Config, Host};
+use crate::hub::{Hub, HubSettings, MessageHandler, Router};
+use crate::limits::{CONNECTIONS_PER_LOOP_MAX, DESCRIPTORS_PER_LOOP, REFUSED_CONNECTIONS_MAX, RESERVED_DESCRIPTORS, RESERVED_TABLE_MAX};
+use crate::runtime::admin::Admin;
+use crate::runtime::event_loop::{EventLoop, Prepared};
+use crate::runtime::exchange::Exchange;
+use crate::runtime::listener::{self, Listener};
+use crate::runtime::mailbox::{Mailbox, Mailboxes, Post};
+use crate::runtime::metrics::Status;
+use crate::runtime::sys::{self, FileLimit};
+use crate::wire::id::{IdSource, NodeTag};
+use crate::wire::message::Limits;
+use crate::wire::upgrade::Page;
+
+/// Where clients connect to.
+const ENDPOINT: &str = "/v1/texto";
+
+/// What may run of the browser client, and what it may reach: itself, and the node that it came from.
+const CLIENT_POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+    Referrer-Policy: no-referrer\r\n";
+
+/// The pages that clients can ask for.
+static PAGES: [(&str, Page); 2] = [
+    (
+        "/",
+        Page {
+            status: "200 OK",
+            content_type: "text/html; charset=utf-8",
+            extra_fields: CLIENT_POLICY,
+            body: Cow::Borrowed(include_bytes!("../client/index.html")),
+        },
+    ),
+    ("/health", Page::plain(b"ok\n")),
+];
+
+/// Serves Texto until a signal ends it.
+pub fn run(config: &Config) -> io::Result<()> {
+    let (loops, has_broker) = (config.loops.get(), config.redis.is_some());
+    serve(config, ENDPOINT, || Router::new(loops, has_broker, &PAGES))
+}
+
+/// Serves WebSockets under the path `endpoint` until a signal ends it; each loop says what its own `handler` says.
+///
+/// Takes over the handling of signals for the whole process.
+pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'static str, handler: impl Fn() -> M) -> io::Result<()> {
+    config.check().map_err(io::Error::other)?;
+    // First of all: a signal that comes while the node starts must not kill it half-way.
+    let signals = Signals::new(caught_signals())?;
+    sys::map_large_blocks();
+    let mut ids = IdSource::from_system()?;
+    let tag = ids.node_tag();
+    let sockets = bind(config)?;
+    let address = sockets.first().map(std::net::TcpListener::local_addr).transpose()?;
+    let prepared = (0..config.loops.get()).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>()?;
+    let mailboxes: Arc<[Mailbox]> = prepared.iter().map(Prepared::mailbox).collect();
+    let files = sys::raise_file_limit();
+    let status = Arc::new(Status::new(config.loops.get(), connections_max(config, files)));
+    let broker = start_broker(config, tag, &mailboxes)?;
+
+    let mut loops = Vec::new();
+    for (number, (prepared, socket)) in (0..=u8::MAX).zip(prepared.into_iter().zip(sockets)) {
+        let hub = Hub::new(hub_settings(config, Some(endpoint)), tag, number, IdSource::from_system()?, handler());
+        let exchange = Exchange::new(Mailboxes::new(Arc::clone(&mailboxes)), broker.as_ref().map(Broker::publisher));
+        let event_loop = EventLoop::new(number, prepared, Listener::new(socket), hub, Some(exchange), Arc::clone(&status))?;
+        loops.push(thread::Builder::new().name(format!("texto-loop-{number}")).spawn(move || event_loop.run())?);
+    }
+    start_admin(config, &status, broker.as_ref())?;
+    announce(config, address, tag, files, &status);
+
+    let joiner = join_all(loops, signals.handle())?;
+    wait_for_end(signals, config, &status, &mailboxes);
+    let ended = joiner.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the event loops has panicked")));
+    if let Some(broker) = broker {
+        broker.stop();
+    }
+    log::info!("texto has stopped");
+    ended
+}
+
+/// Every signal that would end the process and is not a sign of a fault in it. SIGPIPE is ignored by every Rust program.
+fn caught_signals() -> Vec<i32> {
+    const LINUX_ONLY: [i32; 2] = [libc::SIGSTKFLT, libc::SIGPWR];
+    let named = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP];
+    named.into_iter().chain(LINUX_ONLY).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).collect()
+}
+
+/// One listening socket per loop.
+fn bind(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
+    let count = config.loops.get();
+    let at = |ip: IpAddr| SocketAddr::new(ip, config.port);
+    let bound = match &config.host {
+        Host::Address(ip) => listener::bind(at(*ip), count),
+        Host::All => match listener::bind(at(Ipv6Addr::UNSPECIFIED.into()), count) {
+            // A system without IPv6.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+                listener::bind(at(Ipv4Addr::UNSPECIFIED.into()), count)
+            }
+            bound => bound,
+        },
+        Host::Name(name) => (name.as_str(), config.port)
+            .to_socket_addrs()
+            .and_then(|mut found| found.next().ok_or_else(|| io::Error::other("the name has no address")))
+            .and_then(|address| listener::bind(address, count)),
+    };
+    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}, port {}: {error}", config.host, config.port)))
+}
+
+fn start_broker(config: &Config, tag: NodeTag, mailboxes: &Arc<[Mailbox]>) -> io::Result<Option<Broker>> {
+    let Some(address) = config.redis.clone() else { return Ok(None) };
+    let settings = broker::Settings { address, tag, answer_timeout: config.publish_timeout, queue_bytes_max: config.publish_queue };
+    broker::start(settings, Mailboxes::new(Arc::clone(mailboxes)), IdSource::from_system()?).map(Some)
+}
+
+/// The operator's side, on a loop of its own that ends with the process.
+fn start_admin(config: &Config, status: &Arc<Status>, broker: Option<&Broker>) -> io::Result<()> {
+    let (address, is_given) = match config.admin_address {
+        AdminAddress::Off => return Ok(()),
+        AdminAddress::IfFree(address) => (address, false),
+        AdminAddress::Given(address) => (address, true),
+    };
+    let socket = match listener::bind(address, 1) {
+        Ok(mut sockets) => sockets.remove(0),
+        Err(error) if is_given => {
+            return Err(io::Error::new(error.kind(), format!("cannot listen on the operator's address {address}: {error}")));
+        }
+        Err(error) => {
+            log::warn!("/ready and /metrics are off: {address} cannot be had ({error}); --admin-address names another");
+            return Ok(());
+        }
+    };
+    log::info!("/ready and /metrics are on {}", socket.local_addr()?);
+    let admin = Admin::new(Arc::clone(status), broker.map(Broker::status));
+    let hub = Hub::new(hub_settings(config, None), NodeTag::from_bits(0), 0, IdSource::from_system()?, admin);
+    let own_status = Arc::new(Status::new(1, REFUSED_CONNECTIONS_MAX));
+    let event_loop = EventLoop::new(0, Prepared::new()?, Listener::new(socket), hub, None, own_status)?;
+    thread::Builder::new().name("texto-admin".into()).spawn(move || event_loop.run())?;
+    Ok(())
+}
+
+fn hub_settings(config: &Config, endpoint: Option<&'static str>) -> HubSettings {
+    HubSettings {
+        endpoint,
+        message: Limits { message_bytes_max: config.message_size, message_frames_max: config.message_fragments },
+        message_timeout: config.message_timeout,
+        message_rate_max: config.message_rate,
+        outbox_bytes_max: config.outbox_size,
+        handshake_timeout: config.handshake_timeout,
+        close_timeout: config.close_timeout,
+        ping_after: config.ping_after,
+        pong_timeout: config.pong_timeout,
+    }
+}
+
+/// Descriptors that are not for clients: those of the process and of its loops, and of clients that are told to come back later.
+fn reserved_descriptors(config: &Config) -> u64 {
+    RESERVED_DESCRIPTORS + DESCRIPTORS_PER_LOOP * config.loops.get() as u64 + REFUSED_CONNECTIONS_MAX as u64
+}
+
+/// The operator's limit of connections, or what the open-file limit allows.
+fn connections_max(config: &Config, files: FileLimit) -> usize {
+    let allowed = usize::try_from(files.hard.saturating_sub(reserved_descriptors(config))).unwrap_or(usize::MAX);
+    let allowed = allowed.min(CONNECTIONS_PER_LOOP_MAX - REFUSED_CONNECTIONS_MAX);
+    let chosen = config.max_connections.map_or(allowed, NonZeroUsize::get);
+    if chosen > allowed {
+        log::warn!("--max-connections is {chosen}, but the open-file limit of {} allows {allowed}", files.hard);
+    }
+    let expected = (chosen as u64 + reserved_descriptors(config)).min(files.hard).min(RESERVED_TABLE_MAX);
+    if let Err(error) = sys::reserve_descriptors(expected) {
+        log::warn!("the table of file descriptors could not be made for {expected}: {error}");
+    }
+    chosen
+}
+
+/// The first log lines.
+fn announce(config: &Config, address: Option<SocketAddr>, tag: NodeTag, files: FileLimit, status: &Status) {
+    let version = env!("CARGO_PKG_VERSION");
+    let loops = config.loops;
+    match &config.redis {
+        None => log::info!("no REDIS_URL: this node runs alone, with everything in memory"),
+        Some(redis) => log::info!("messages for other nodes go through Redis at {redis}; ids of this node begin with {tag}"),
+    }
+    log::info!("open files: limit {} (was {}), which allows {} connections", files.hard, files.soft, status.connections_max);
+    if let Some(address) = address {
+        log::info!("texto {version} listens on {address} with {loops} event loops");
+    }
+}
+
+/// Waits for the loops in a thread of its own, and then ends the waiting for signals.
+fn join_all(loops: Vec<JoinHandle<io::Result<()>>>, signals: Handle) -> io::Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name("texto-join".into()).spawn(move || {
+        let ended = loops
+            .into_iter()
+            .try_for_each(|event_loop| event_loop.join().unwrap_or_else(|_| Err(io::Error::other("an event loop has panicked"))));
+        signals.close();
+        ended
+    })
+}
+
+/// Returns when the loops have ended, mostly because a signal said so.
+fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxes: &[Mailbox]) {
+    for signal in signals.forever() {
+        match signal {
+            SIGTERM | SIGINT if status.is_draining.swap(true, Ordering::AcqRel) => {
+                log::warn!("a second signal: texto ends at once");
+                std::process::exit(128 + signal);
+            }
+            SIGTERM | SIGINT => {
+                log::info!("texto stops: clients are closed over {:?}", config.drain_time);
+                for mailbox in mailboxes {
+                    mailbox.post(Post::Drain(config.drain_time));
+                    mailbox.ring();
+                }
+            }
+            _ => log::info!("signal {signal} means nothing here"),
+        }
+    }
+}
