@@ -1,0 +1,111 @@
+//! What the log says about Redis: each change once, not each attempt.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+/// Time after which a new reason for the same outage is worth another line: an operator who repairs one thing wants to learn of the
+/// next, and reasons that take turns with each attempt must not fill the log.
+const NEW_REASON_AFTER: Duration = Duration::from_secs(30);
+
+/// Time between two lines about the same kind of bad message. Whoever can publish can cause them, at any rate.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Says what becomes of one connection.
+#[derive(Debug)]
+pub(super) struct Journal {
+    purpose: &'static str,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    NeverUp,
+    Up,
+    Down { reason: String, told: Instant },
+}
+
+impl Journal {
+    /// Of a connection that serves to `purpose`.
+    pub(super) fn new(purpose: &'static str) -> Journal {
+        Journal { purpose, state: State::NeverUp }
+    }
+
+    /// The connection stands.
+    pub(super) fn up(&mut self, address: &impl Display) {
+        info!("connected to Redis at {address} to {}", self.purpose);
+        self.state = State::Up;
+    }
+
+    /// The connection broke, or an attempt failed. Whether that went into the log.
+    pub(super) fn down(&mut self, address: &impl Display, why: &impl Display, now: Instant) -> bool {
+        let reason = why.to_string();
+        let purpose = self.purpose;
+        match &self.state {
+            State::Up => warn!("lost Redis at {address} to {purpose}: {reason}; retrying"),
+            State::NeverUp => warn!("no connection to Redis at {address} to {purpose}: {reason}; retrying"),
+            State::Down { reason: old, told } if *old == reason || now - *told < NEW_REASON_AFTER => {
+                debug!("still no Redis at {address} to {purpose}: {reason}");
+                return false;
+            }
+            State::Down { .. } => warn!("still no Redis at {address} to {purpose}: {reason}; retrying"),
+        }
+        self.state = State::Down { reason, told: now };
+        true
+    }
+}
+
+/// Lets one complaint through per interval and counts the others.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Complaints {
+    /// How many were left out since the last one that was let through, or `None` when this one is to be left out.
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now - last < COMPLAINT_INTERVAL) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_once_and_a_new_reason_after_a_while() {
+        let start = Instant::now();
+        let mut journal = Journal::new("test");
+        let mut check = |second, reason: &str, told| {
+            assert_eq!(journal.down(&"here", &reason, start + Duration::from_secs(second)), told, "{second} {reason}");
+        };
+        check(0, "refused", true);
+        check(1, "refused", false);
+        check(2, "wrong password", false);
+        check(60, "refused", false);
+        check(61, "wrong password", true);
+        check(62, "refused", false);
+        journal.up(&"here");
+        assert!(journal.down(&"here", &"refused", start + Duration::from_secs(63)));
+    }
+
+    #[test]
+    fn complaints_are_limited_and_counted() {
+        let start = Instant::now();
+        let mut complaints = Complaints::default();
+        let mut check = |second, expected| assert_eq!(complaints.admit(start + Duration::from_secs(second)), expected);
+        check(0, Some(0));
+        check(0, None);
+        check(9, None);
+        check(10, Some(2));
+        check(11, None);
+        check(30, Some(1));
+    }
+}

@@ -1,0 +1,154 @@
+//! The broker: what goes between the nodes, through Redis Pub/Sub, by two threads of plain blocking code.
+//!
+//! ```text
+//!  event loops ─offer─▶ Queue ─▶ texto-publish ──PUBLISH pipeline──▶ Redis ──pattern──▶ texto-subscribe
+//!                                     │                                                      │
+//!                                     ▼ settle                                      deliver  ▼
+//!                                  Loops (the mailboxes of the event loops of this node)
+//! ```
+//!
+//! Blocking threads, because Redis is one peer and not a million: a pipeline that is written once and read to its end is the fastest way
+//! to use it, and nothing here may make an event loop wait.
+//!
+//! Invariants: each [`Publication`] that somebody waits for is settled exactly once; the settlements for one recipient come in the order
+//! of the offers; a message is only settled `Ok` when Redis said so; every wait has an end.
+
+pub mod address;
+mod backoff;
+mod journal;
+mod link;
+mod pipeline;
+mod publisher;
+mod queue;
+mod status;
+mod subscriber;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::wire::delivery::{Delivery, Request, Settlement};
+use crate::wire::id::{IdSource, NodeTag};
+use link::{Keeper, StopFlag};
+use publisher::PublishSession;
+use subscriber::SubscribeSession;
+
+pub use address::Address;
+pub use publisher::Publisher;
+pub use status::Status;
+
+/// Where messages and answers go: the loops of this node. Implemented by the runtime; must never block.
+pub trait Loops: Send + 'static {
+    /// Hands a message to the loop that its recipient's id names. What no loop takes is dropped and counted there.
+    fn deliver(&mut self, delivery: Delivery);
+    /// Hands an answer to the loop of the client that asked.
+    fn settle(&mut self, settlement: Settlement);
+    /// Wakes the loops that got something since the last call.
+    ///
+    /// The publisher calls it once per batch. The subscriber cannot see whether another message is already in its buffer, so it calls it
+    /// once per message: let it cost nothing when the loop has been woken already and not yet looked.
+    fn ring(&mut self);
+}
+
+/// A message for a client of another node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publication {
+    /// The message.
+    pub delivery: Delivery,
+    /// Who waits for the answer, if anybody does.
+    pub request: Option<Request>,
+}
+
+/// What the broker has to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Redis is.
+    pub address: Address,
+    /// This node: whose messages to listen for.
+    pub tag: NodeTag,
+    /// The time that Redis has to take a message, counted from the offer. Beyond, the connection is given up.
+    pub answer_timeout: Duration,
+    /// Bytes of messages that may wait for Redis, in the queue or on the way. Beyond, messages are refused.
+    pub queue_bytes_max: usize,
+}
+
+impl Settings {
+    /// The settings of a node of which nothing else is said: two seconds, because a person who waits longer tries again; 64 MiB, a second
+    /// or so of what Redis can take.
+    pub fn new(address: Address, tag: NodeTag) -> Settings {
+        Settings { address, tag, answer_timeout: Duration::from_secs(2), queue_bytes_max: 64 << 20 }
+    }
+}
+
+/// Time that [`Broker::stop`] grants the threads above what the last answers may take. A thread that is still in a name resolver or in
+/// a slow handshake then is left behind: the process is about to end.
+const STOP_SLACK: Duration = Duration::from_secs(1);
+
+/// The two threads that connect this node to the others.
+#[derive(Debug)]
+pub struct Broker {
+    publisher: Publisher,
+    status: Arc<Status>,
+    stop: Arc<StopFlag>,
+    answer_timeout: Duration,
+    threads: Vec<Thread>,
+    /// Nothing is ever sent: it ends when both threads have.
+    ended: Receiver<()>,
+}
+
+/// Starts both threads. Redis need not be there: they wait for it, and messages are refused until then.
+pub fn start(settings: Settings, loops: impl Loops + Clone, mut ids: IdSource) -> io::Result<Broker> {
+    let Settings { address, tag, answer_timeout, queue_bytes_max } = settings;
+    let status = Arc::new(Status::default());
+    let stop = Arc::new(StopFlag::default());
+    let publisher = Publisher::new(queue_bytes_max, Arc::clone(&status));
+    let (alive, ended) = channel();
+    let mut broker = Broker { publisher, status, stop, answer_timeout, threads: vec![], ended };
+
+    // Jitter need not be unguessable, only different from node to node.
+    let keeper = Keeper::new(address.clone(), "publish", IdSource::seeded(ids.bits()), Arc::clone(&broker.stop));
+    let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout);
+    broker.spawn("texto-publish", alive.clone(), move || keeper.run(session))?;
+
+    let keeper = Keeper::new(address, "subscribe", ids, Arc::clone(&broker.stop));
+    let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.stop));
+    broker.spawn("texto-subscribe", alive, move || keeper.run(session))?;
+    Ok(broker)
+}
+
+impl Broker {
+    /// The way in for messages; clones share one queue.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// How it is and what it did.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    /// Publishes what is queued, if Redis takes it within the answer timeout, and ends both threads. Everything offered is settled.
+    pub fn stop(self) {
+        self.tell_to_stop();
+        // A disconnected channel is the good end; a timeout leaves a thread behind, see STOP_SLACK.
+        let _ = self.ended.recv_timeout(self.answer_timeout + STOP_SLACK);
+    }
+
+    fn tell_to_stop(&self) {
+        self.stop.set();
+        self.publisher.stop(Instant::now() + self.answer_timeout);
+        self.threads.iter().for_each(Thread::unpark);
+    }
+
+    fn spawn(&mut self, name: &str, alive: Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let body = move || {
+            run();
+            drop(alive);
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(body).inspect_err(|_| self.tell_to_stop())?;
+        self.threads.push(thread.thread().clone());
+        Ok(())
+    }
+}

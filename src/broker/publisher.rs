@@ -1,0 +1,234 @@
+//! The way from the event loops to Redis: any number of producers, one thread, one connection.
+//!
+//! The thread works in turns. A turn takes a batch from the queue, writes it as one pipeline, reads the answers in order and settles
+//! each message with its own:
+//!
+//! ```text
+//!  Redis answered        Ok, or Rejected; the connection goes on
+//!  no answer in time,    the connection is given up: what was written is Unanswered, for Redis may have taken it;
+//!  or it broke           what was still queued is Down
+//!  not even written      QueueFull: Redis takes messages, but too slowly
+//!  in half of the time
+//! ```
+//!
+//! Nothing is ever published twice: a message whose fate is unknown is refused and not repeated.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::warn;
+use redis::RedisError;
+
+use super::address::Address;
+use super::journal::Complaints;
+use super::link::{Failure, Session};
+use super::pipeline::Pipeline;
+use super::queue::{Entry, Queue};
+use super::status::Status;
+use super::{Loops, Publication};
+use crate::wire::delivery::{Delivery, Refusal, Settlement};
+
+/// The way in for messages. Clones share one queue.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Rung when the thread sleeps and there is something to do.
+    work: Condvar,
+    status: Arc<Status>,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// The thread waits for `work`; waking a thread that does not is a system call for nothing.
+    is_sleeping: bool,
+    /// When to end, whatever is queued then.
+    stop_by: Option<Instant>,
+}
+
+impl Publisher {
+    pub(super) fn new(queue_bytes_max: usize, status: Arc<Status>) -> Publisher {
+        let queue = Queue::new(queue_bytes_max, Arc::clone(&status));
+        let state = Mutex::new(State { queue, is_sleeping: false, stop_by: None });
+        Publisher { shared: Arc::new(Shared { state, work: Condvar::new(), status }) }
+    }
+
+    /// Moves the whole batch into the queue and leaves it empty. What cannot be taken is appended to `refused`, in order; for each of
+    /// these, everything offered before for the same recipient has been handed to [`Loops::settle`] already. The caller posts them
+    /// behind what its own mailbox holds.
+    pub fn offer(&self, batch: &mut Vec<Publication>, refused: &mut Vec<Settlement>) {
+        if batch.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        state.queue.offer(batch, refused, now);
+        if state.is_sleeping && !state.queue.is_empty() {
+            state.is_sleeping = false;
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Lets the thread publish what is queued, but not for longer than `by`.
+    pub(super) fn stop(&self, by: Instant) {
+        self.shared.lock().stop_by = Some(by);
+        self.shared.work.notify_one();
+    }
+}
+
+/// Why the thread woke up.
+enum Turn {
+    /// A batch was taken, or it is time to look after the connection.
+    Work,
+    /// It is told to end.
+    Stop,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A producer that panicked inside left the queue whole: it only moves values.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a batch, but not for longer than `until`.
+    fn take(&self, batch: &mut Vec<Entry>, until: Instant) -> Turn {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if state.stop_by.is_some_and(|by| state.queue.is_empty() || now >= by) {
+                return Turn::Stop;
+            }
+            if !state.queue.is_empty() || now >= until {
+                state.queue.take(batch);
+                return Turn::Work;
+            }
+            state.is_sleeping = true;
+            (state, _) = self.work.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner);
+            state.is_sleeping = false;
+        }
+    }
+}
+
+/// The thread's side.
+pub(super) struct PublishSession<L> {
+    publisher: Publisher,
+    loops: L,
+    answer_timeout: Duration,
+    complaints: Complaints,
+}
+
+impl<L: Loops> Session for PublishSession<L> {
+    type Link = Pipeline;
+
+    fn connect(&mut self, address: &Address) -> Result<Pipeline, Failure> {
+        Pipeline::connect(address, self.answer_timeout)
+    }
+
+    fn serve(&mut self, mut pipeline: Pipeline) -> Result<(), Failure> {
+        let shared = Arc::clone(&self.publisher.shared);
+        shared.lock().queue.open();
+        shared.status.publishing.rise();
+        let end = self.publish(&shared, &mut pipeline);
+        shared.status.publishing.fall();
+        self.refuse_rest(&shared);
+        end
+    }
+}
+
+impl<L: Loops> PublishSession<L> {
+    pub(super) fn new(publisher: Publisher, loops: L, answer_timeout: Duration) -> PublishSession<L> {
+        PublishSession { publisher, loops, answer_timeout, complaints: Complaints::default() }
+    }
+
+    /// Turn after turn, until the connection breaks or it is time to end. Each batch is settled before it is released.
+    fn publish(&mut self, shared: &Shared, pipeline: &mut Pipeline) -> Result<(), Failure> {
+        let mut batch = Vec::new();
+        while let Turn::Work = shared.take(&mut batch, pipeline.check_due()) {
+            let now = Instant::now();
+            let mut settled = 0;
+            let end = self.exchange(&batch, &mut settled, pipeline, now);
+            for entry in &batch[settled..] {
+                let refusal = self.fate(entry, now).err().unwrap_or(Refusal::Unanswered);
+                self.settle(entry, Err(refusal));
+            }
+            self.release(shared, &mut batch);
+            end?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a batch and settles its entries from the front, as many as get an answer; `settled` counts them.
+    fn exchange(&mut self, batch: &[Entry], settled: &mut usize, pipeline: &mut Pipeline, now: Instant) -> Result<(), Failure> {
+        for entry in batch {
+            if let Ok((delivery, _)) = self.fate(entry, now) {
+                pipeline.add(delivery);
+            }
+        }
+        let is_check = pipeline.send(now)?;
+        for entry in batch {
+            let outcome = match self.fate(entry, now) {
+                Ok((_, due)) => pipeline.answer(due)?.map_err(|error| self.reject(&error)),
+                Err(refusal) => Err(refusal),
+            };
+            self.settle(entry, outcome);
+            *settled += 1;
+        }
+        if is_check { pipeline.check(now + self.answer_timeout) } else { Ok(()) }
+    }
+
+    /// What to do with an entry that was taken at `now`: publish it and have the answer by a deadline, or refuse it.
+    fn fate<'a>(&self, entry: &'a Entry, now: Instant) -> Result<(&'a Delivery, Instant), Refusal> {
+        match entry {
+            // Redis needs the other half: written later, a batch would run into its deadline, and a slow connection be lost for it.
+            Entry::Message { offered, .. } if now >= *offered + self.answer_timeout / 2 => Err(Refusal::QueueFull),
+            Entry::Message { delivery, offered, .. } => Ok((delivery, *offered + self.answer_timeout)),
+            Entry::Tombstone { .. } => Err(Refusal::QueueFull),
+        }
+    }
+
+    /// After the connection has ended: refuses what is queued, and whatever is offered meanwhile, until the queue is closed.
+    fn refuse_rest(&mut self, shared: &Shared) {
+        let mut batch = Vec::new();
+        shared.lock().queue.close_when_empty();
+        while !shared.lock().queue.close_if_empty() {
+            shared.lock().queue.take(&mut batch);
+            for entry in &batch {
+                let refusal = match entry {
+                    Entry::Message { .. } => Refusal::Down,
+                    Entry::Tombstone { .. } => Refusal::QueueFull,
+                };
+                self.settle(entry, Err(refusal));
+            }
+            self.release(shared, &mut batch);
+        }
+    }
+
+    fn settle(&mut self, entry: &Entry, outcome: Result<(), Refusal>) {
+        match outcome {
+            Ok(()) => drop(self.publisher.shared.status.published.fetch_add(1, Relaxed)),
+            Err(refusal) => self.publisher.shared.status.count_refusal(refusal),
+        }
+        if let Some(request) = entry.request() {
+            self.loops.settle(Settlement { request, outcome });
+        }
+    }
+
+    /// Wakes the loops for their answers and makes room for new messages. In this order: a refusal at once must find these answers posted.
+    fn release(&mut self, shared: &Shared, batch: &mut Vec<Entry>) {
+        self.loops.ring();
+        shared.lock().queue.release(batch);
+    }
+
+    fn reject(&mut self, error: &RedisError) -> Refusal {
+        if let Some(left_out) = self.complaints.admit(Instant::now()) {
+            warn!("Redis refused to publish a message: {error} ({left_out} more since the last such line)");
+        }
+        Refusal::Rejected
+    }
+}
