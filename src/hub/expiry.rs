@@ -114,7 +114,8 @@ impl<S, M: MessageHandler> Hub<S, M> {
             Connection::Open { is_pinged, heard, work, .. } => {
                 let silence = heard.elapsed(now);
                 let is_in_message = work.as_ref().filter(|work| matches!(work.input, Input::Message(_)));
-                if has_passed(silence, settings.ping_after + settings.pong_timeout) {
+                // Only who did not answer a ping is given up: after a pause of the whole node, nobody has been asked yet.
+                if *is_pinged && has_passed(silence, settings.ping_after + settings.pong_timeout) {
                     Due::Close(CloseReason::Unresponsive)
                 } else if is_in_message.is_some_and(|work| has_passed(work.input_since.elapsed(now), settings.message_timeout)) {
                     Due::Close(CloseReason::SlowMessage)
