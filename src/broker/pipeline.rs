@@ -4,7 +4,8 @@
 //! are written here as RESP (an array of bulk strings each) into one buffer and sent with one write, and each answer is waited for until
 //! the deadline of its own message.
 //!
-//! Invariant: after any [`Failure`] the connection is dropped. The client would take the next answer for one that came late.
+//! Invariant: after any [`Failure`] the connection is dropped: the client counts each read that failed, and would throw as many answers
+//! away. That includes a read that a signal interrupted, so signals are the main thread's business (the kernel prefers it as well).
 
 use std::io::Write;
 use std::time::{Duration, Instant};

@@ -232,3 +232,35 @@ impl<L: Loops> PublishSession<L> {
         Refusal::Rejected
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl Loops for Nowhere {
+        fn deliver(&mut self, _: Delivery) {}
+        fn settle(&mut self, _: Settlement) {}
+        fn ring(&mut self) {}
+    }
+
+    #[test]
+    fn a_message_that_waited_half_of_its_time_is_not_written_any_more() {
+        let timeout = Duration::from_secs(2);
+        let session = PublishSession::new(Publisher::new(1000, Arc::default()), Nowhere, timeout);
+        let offered = Instant::now();
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let payload = format!(r#"{{"SenderID":"{id}","RecipientID":"{id}","Text":"x"}}"#);
+        let delivery = Delivery::parse(payload.as_bytes()).unwrap();
+        let entry = Entry::Message { delivery, request: None, offered };
+        let check = |waited, expected| {
+            let fate = session.fate(&entry, offered + Duration::from_millis(waited));
+            assert_eq!(fate.map(|(_, due)| due - offered), expected, "{waited}");
+        };
+        check(0, Ok(timeout));
+        check(999, Ok(timeout));
+        check(1000, Err(Refusal::QueueFull));
+        check(5000, Err(Refusal::QueueFull));
+    }
+}
