@@ -6,7 +6,7 @@
 # On Debian it installs what is missing of the servers and tools that the tests use; Rust it expects to be there. Every step runs, also
 # after one that failed; the end sums up, and the exit status is 0 only if nothing failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 step_limit=1800 # seconds
 passed=0
@@ -82,7 +82,7 @@ bounded() { timeout --foreground -k 30 "$step_limit" "$@"; }
 step 'Debian packages' install_packages
 step 'formatting' cargo fmt --all --check
 step 'lints' bounded cargo clippy --workspace --all-targets --locked -- -D warnings
-step 'tests' bounded cargo test --workspace --locked
+step 'tests' bounded cargo test --workspace --locked --no-fail-fast
 step 'release build' bounded cargo build --workspace --release --locked --bins --examples
 step 'Autobahn conformance' bounded tests/autobahn.sh
 step 'independent clients' bounded tests/independent/run.sh

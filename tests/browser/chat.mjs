@@ -39,6 +39,8 @@ class Node {
     this.process = spawn(binary, { env: { ...environment, ...own }, stdio: ['ignore', 'ignore', 'pipe'] });
     this.log = createInterface({ input: this.process.stderr });
     this.log.on('line', (line) => log.write(line + '\n'));
+    // However this program ends, it leaves no node behind.
+    process.once('exit', () => this.process.kill('SIGKILL'));
   }
 
   static start(port) {
@@ -185,6 +187,7 @@ const claims = {
   },
 };
 
+process.once('SIGTERM', () => process.exit(1));
 const log = createWriteStream(`${output}/texto.log`);
 const port = await freePort();
 const address = `http://127.0.0.1:${port}`;

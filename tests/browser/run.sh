@@ -9,4 +9,4 @@ source tests/servers.sh
 binary=$(realpath "${1:-$target/release/texto}")
 mkdir -p "$target/browser"
 (cd tests/browser && npm ci --loglevel=error)
-timeout -k 5 180 node tests/browser/chat.mjs "$binary" "$target/browser"
+exec timeout -k 5 180 node tests/browser/chat.mjs "$binary" "$target/browser"

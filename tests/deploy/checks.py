@@ -4,6 +4,7 @@ Also what the Dockerfile says that can be tried without a container: its health 
 The last line is `N passed, M failed`.
 """
 
+import atexit
 import collections
 import contextlib
 import json
@@ -11,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,8 @@ class Node:
     def start(self):
         own = {"HOST": "127.0.0.1", "PORT": str(self.port), "TEXTO_ADMIN_ADDRESS": "off", "TEXTO_DRAIN_TIME": "1s"}
         self.process = subprocess.Popen([self.binary], env=os.environ | own)
+        # However this program ends, it leaves no node behind.
+        atexit.register(self.process.kill)
         until(self.is_up)
 
     def is_up(self):
@@ -210,6 +214,7 @@ def check(claim, deployment):
 
 
 def main(binary, *ports):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     deployment = Deployment(binary, *map(int, ports))
     results = [check(claim, deployment) for claim in CLAIMS]
     deployment.end()
