@@ -67,7 +67,7 @@ pub fn run(config: &Config) -> io::Result<()> {
 pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'static str, handler: impl Fn() -> M) -> io::Result<()> {
     config.check().map_err(io::Error::other)?;
     // First of all: a signal that comes while the node starts must not kill it half-way.
-    let signals = Signals::new(caught_signals())?;
+    let signals = catch_signals()?;
     sys::map_large_blocks();
     let mut ids = IdSource::from_system()?;
     let tag = ids.node_tag();
@@ -99,11 +99,19 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
     ended
 }
 
-/// Every signal that would end the process and is not a sign of a fault in it. SIGPIPE is ignored by every Rust program.
-fn caught_signals() -> Vec<i32> {
+/// Catches the two signals that stop a node, and every other one that would end the process and is no sign of a fault in it. SIGPIPE is
+/// ignored by every Rust program.
+fn catch_signals() -> io::Result<Signals> {
     const LINUX_ONLY: [i32; 2] = [libc::SIGSTKFLT, libc::SIGPWR];
-    let named = [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP];
-    named.into_iter().chain(LINUX_ONLY).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).collect()
+    let named = [SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXCPU, SIGXFSZ, SIGSYS, SIGTRAP];
+    let signals = Signals::new([SIGTERM, SIGINT])?;
+    for signal in named.into_iter().chain(LINUX_ONLY).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+        if let Err(error) = signals.add_signal(signal) {
+            // Tools that watch a process keep a signal for themselves.
+            log::debug!("signal {signal} cannot be caught: {error}");
+        }
+    }
+    Ok(signals)
 }
 
 /// One listening socket per loop.

@@ -135,8 +135,8 @@ impl<S, M: MessageHandler> Hub<S, M> {
     }
 
     /// What has been counted.
-    pub fn tally(&mut self) -> &mut Tally {
-        &mut self.peers.tally
+    pub fn tally(&self) -> &Tally {
+        &self.peers.tally
     }
 
     /// The handler.

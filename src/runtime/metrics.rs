@@ -47,11 +47,11 @@ impl Status {
     }
 
     /// For loop `number` alone: makes its numbers known.
-    pub fn publish(&self, number: u8, connections: usize, tally: &mut Tally) {
+    pub fn publish(&self, number: u8, connections: usize, tally: &Tally) {
         let Some(status) = self.loops.get(usize::from(number)) else { return };
         status.connections.store(connections as u64, Ordering::Relaxed);
         for (cell, value) in status.cells.iter().zip(tally.cells()) {
-            cell.store(*value, Ordering::Relaxed);
+            cell.store(value, Ordering::Relaxed);
         }
     }
 
@@ -74,13 +74,8 @@ impl Status {
 
     /// The tallies of all loops together.
     pub fn tally(&self) -> Tally {
-        let mut total = Tally::default();
-        for status in &self.loops {
-            for (sum, cell) in total.cells().zip(&status.cells) {
-                *sum += cell.load(Ordering::Relaxed);
-            }
-        }
-        total
+        let sum = |index: usize| self.loops.iter().map(|status| status.cells[index].load(Ordering::Relaxed)).sum();
+        Tally::from_cells(&std::array::from_fn(sum))
     }
 }
 
@@ -161,9 +156,9 @@ mod tests {
         let mut tally = Tally { accepted: 3, bytes_sent: 5, ..Tally::default() };
         tally.rejects[5] = 7;
         tally.count_close(CloseReason::SlowHead);
-        status.publish(0, 2, &mut tally.clone());
-        status.publish(1, 4, &mut tally.clone());
-        status.publish(2, 100, &mut tally.clone());
+        status.publish(0, 2, &tally);
+        status.publish(1, 4, &tally);
+        status.publish(2, 100, &tally);
         let total = status.tally();
         assert_eq!((total.accepted, total.bytes_sent, total.rejects[5], status.connections()), (6, 10, 14, 6));
         assert_eq!(total.closed[CloseReason::SlowHead as usize], 2);
