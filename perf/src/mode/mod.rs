@@ -133,7 +133,7 @@ impl<'a> Run<'a> {
             self.record.number("server_cpu_share", spent.server_share());
         }
         if spent.tool_share() > Spent::TOOL_SHARE_MAX {
-            self.record.put("saturated", "the load tool: messages per second are its limit, not the server's");
+            self.record.put("saturated", "the load tool: messages per second are its limit, not that of the server");
         }
     }
 }

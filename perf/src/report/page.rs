@@ -13,7 +13,7 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;mar
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}svg{width:100%;height:auto}svg text{font-size:12px;fill:#3b444c}\
 svg polyline{fill:none;stroke-width:1.8}.grid{stroke:#e3e7ea;stroke-width:1}p{color:#4a545c}.scroll{overflow-x:auto}\
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e3e7ea}\
-td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}.void td{color:#a33;text-decoration:line-through}";
+td:nth-child(2){white-space:nowrap}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}.void td{color:#a33;text-decoration:line-through}";
 
 /// The columns of the table: field and title.
 const COLUMNS: [(&str, &str); 8] = [
@@ -45,7 +45,12 @@ pub(super) fn write(samples: &[Sample]) -> String {
         "Anonymous memory of the server while connections only idle. The slope is what one costs.",
         &memory(&valid),
     );
-    section(&mut out, "CPU over rate", "CPU time per message against the messages that went through each second.", &cpu(&valid));
+    section(
+        &mut out,
+        "CPU over rate",
+        "CPU time per message at fixed rates: what a message costs when there is time between them, and when there is none.",
+        &cpu(&valid),
+    );
     out.push_str("<h2>All runs</h2>\n<p>Struck out: failed, or missed its rate.</p>\n");
     out.push_str(&table(samples));
     out.push_str("</body></html>\n");
@@ -97,10 +102,11 @@ fn memory(samples: &[&Sample]) -> String {
     draw(&axis("connections"), &axis("MB"), &series)
 }
 
-/// One line per server through its runs, by rate; runs of one question are one point.
+/// One line per server through its runs at fixed rates; those at one rate are one point.
 fn cpu(samples: &[&Sample]) -> String {
     let mut lines = BTreeMap::<&str, Vec<(f64, f64)>>::new();
-    for ((_, label), runs) in groups(samples) {
+    let steady: Vec<&Sample> = samples.iter().copied().filter(|sample| sample.text("mode") == "rate").collect();
+    for ((_, label), runs) in groups(&steady) {
         let median = |name: &str| Spread::of(runs.iter().filter_map(|run| run.number(name)).collect()).map(|spread| spread.median);
         if let (Some(rate), Some(cost)) = (median("messages_per_second"), median("server_cpu_us_per_message")) {
             lines.entry(label).or_default().push((rate, cost));
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_outside() {
-        let route = Sample(json!({"mode": "route", "label": "<texto>", "messages_per_second": 1e5, "server_cpu_us_per_message": 3.0,
+        let route = Sample(json!({"mode": "rate", "label": "<texto>", "messages_per_second": 1e5, "server_cpu_us_per_message": 3.0,
             "delivery_us": {"p50": 10.0, "p99": 50.0, "max": 90.0}}));
         let idle = Sample(json!({"mode": "idle", "label": "texto", "steps": [{"connections": 1, "user_bytes": 5, "kernel_bytes": 7}]}));
         let page = write(&[route, idle]);

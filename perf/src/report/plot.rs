@@ -5,14 +5,16 @@ use std::fmt::Write;
 use super::stats::short;
 
 const WIDTH: f64 = 860.0;
+/// Of the plot itself; the legend stands below it.
 const HEIGHT: f64 = 380.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 250.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 52.0;
 /// Told apart also by those who see no red or green (after Okabe and Ito).
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31"];
-const LEGEND_MAX: usize = 20;
+const LEGEND_LINE: f64 = 18.0;
+const LEGEND_COLUMNS: usize = 2;
 
 /// How an axis runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +96,8 @@ pub(super) fn draw(x: &Axis, y: &Axis, series: &[Series]) -> String {
     let points = series.iter().flat_map(|series| series.points.iter());
     let across = Map::new(x.scale, points.clone().map(|point| point.0), LEFT, WIDTH - LEFT - RIGHT);
     let up = Map::new(y.scale, points.map(|point| point.1), HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM));
-    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\n");
+    let height = HEIGHT + LEGEND_LINE * (series.len().div_ceil(LEGEND_COLUMNS) as f64 + 0.5);
+    let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n");
     axes(&mut out, (x, &across), (y, &up));
     for (at, series) in series.iter().enumerate() {
         line(&mut out, at, series, &across, &up);
@@ -132,11 +135,10 @@ fn line(out: &mut String, number: usize, series: &Series, across: &Map, up: &Map
         let (x, y) = point.split_once(',').unwrap_or_default();
         let _never = writeln!(out, "<circle cx=\"{x}\" cy=\"{y}\" r=\"2.5\" fill=\"{colour}\"/>");
     }
-    if number < LEGEND_MAX {
-        let (x, y) = (WIDTH - RIGHT + 14.0, TOP + 10.0 + 16.0 * number as f64);
-        let _never = writeln!(out, "<polyline points=\"{x},{y} {},{y}\" stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"/>", x + 20.0);
-        let _never = writeln!(out, "<text x=\"{}\" y=\"{}\">{}</text>", x + 26.0, y + 4.0, escaped(&series.name));
-    }
+    let (row, column) = ((number / LEGEND_COLUMNS) as f64, (number % LEGEND_COLUMNS) as f64);
+    let (x, y) = (LEFT + column * (WIDTH - LEFT - RIGHT) / LEGEND_COLUMNS as f64, HEIGHT + LEGEND_LINE * (row + 0.5));
+    let _never = writeln!(out, "<polyline points=\"{x},{y} {},{y}\" stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"/>", x + 20.0);
+    let _never = writeln!(out, "<text x=\"{}\" y=\"{}\">{}</text>", x + 26.0, y + 4.0, escaped(&series.name));
 }
 
 /// Text that HTML takes for text.
