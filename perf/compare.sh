@@ -20,9 +20,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-build
-build_peers
-case $servers in *node-ws*) build_node_peer ;; esac
+build "$servers"
 
 interleaved "$rounds" "$servers" idle --connections "$connections" --touch
 interleaved "$rounds" "$servers" route --pairs 50 --inflight 4 --size 32 --seconds "$seconds"

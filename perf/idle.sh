@@ -5,6 +5,7 @@
 #   perf/idle.sh [--quick] [--json FILE]
 source "$(dirname "$0")/lib.sh"
 
+servers="floor texto"
 rounds=3 connections=2000,18000 hold=60
 runs=$work/runs.jsonl
 while [ $# -gt 0 ]; do
@@ -16,9 +17,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-build
-build_peers
-interleaved "$rounds" "floor texto" idle --connections "$connections" --touch
+build "$servers"
+interleaved "$rounds" "$servers" idle --connections "$connections" --touch
 # The floor never pings: for the CPU of held connections there is nothing to compare with.
 ask texto idle --connections "${connections#*,}" --touch --hold "$hold"
 "$tool" compare --base floor "$runs"

@@ -30,14 +30,13 @@ need() {
     apt-get install -y -qq "$2" >"$work/apt.log" 2>&1 || { cat "$work/apt.log" >&2; exit 1; }
 }
 
-# Builds the tool, and the server unless TEXTO names one.
+# build [SERVERS]: the tool, and of the servers what is not there yet: Texto unless TEXTO names one, the peers that are asked for.
 build() {
+    local servers=${1:-texto}
     cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" -p texto-perf
-    [ -n "${TEXTO:-}" ] || cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" -p texto
-}
-
-build_peers() {
-    cargo build --release --locked --quiet --manifest-path "$perf/peers/Cargo.toml"
+    case $servers in *texto*) [ -n "${TEXTO:-}" ] || cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" -p texto ;; esac
+    case $servers in *floor* | *tokio*) cargo build --release --locked --quiet --manifest-path "$perf/peers/Cargo.toml" ;; esac
+    case $servers in *node-ws*) build_node_peer ;; esac
 }
 
 build_node_peer() {
@@ -70,7 +69,9 @@ start() {
         */*) command=("$@" "$name" 127.0.0.1:0) log="$work/server.log" ;;
         *) say "no server named $name"; exit 2 ;;
     esac
-    "${on_server_cpu[@]}" "${command[@]}" >"$log" 2>&1 &
+    # Emptied here: the address of the server before must not be taken for this one's.
+    : >"$log"
+    "${on_server_cpu[@]}" "${command[@]}" >>"$log" 2>&1 &
     server=$!
     started+=("$server")
     await_address "$log"

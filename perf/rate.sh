@@ -4,6 +4,7 @@
 #   perf/rate.sh [--quick] [--json FILE] [--html FILE]
 source "$(dirname "$0")/lib.sh"
 
+servers="floor texto tokio-small"
 rounds=3 seconds=5 rates="1000 5000 20000 50000"
 runs=$work/runs.jsonl html=
 while [ $# -gt 0 ]; do
@@ -16,10 +17,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-build
-build_peers
+build "$servers"
 for rate in $rates; do
-    interleaved "$rounds" "floor texto tokio-small" rate --rate "$rate" --seconds "$seconds"
+    interleaved "$rounds" "$servers" rate --rate "$rate" --seconds "$seconds"
 done
 "$tool" compare --base floor "$runs"
 [ -z "$html" ] || "$tool" report "$runs" >"$html"

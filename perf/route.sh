@@ -5,6 +5,7 @@
 #   perf/route.sh [--quick] [--json FILE]
 source "$(dirname "$0")/lib.sh"
 
+servers="floor texto tokio-small"
 rounds=5 seconds=3
 runs=$work/runs.jsonl
 while [ $# -gt 0 ]; do
@@ -16,9 +17,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-build
-build_peers
-servers="floor texto tokio-small"
+build "$servers"
 interleaved "$rounds" "$servers" route --pairs 50 --inflight 4 --seconds "$seconds"
 interleaved "$rounds" "$servers" route --pairs 50 --inflight 4 --size 1024 --seconds "$seconds"
 interleaved "$rounds" "$servers" route --pairs 500 --inflight 1 --seconds "$seconds"

@@ -5,6 +5,7 @@
 #   perf/storm.sh [--quick] [--json FILE]
 source "$(dirname "$0")/lib.sh"
 
+servers="floor texto"
 rounds=3 connections=16000 cycles=2 seconds=3
 runs=$work/runs.jsonl
 while [ $# -gt 0 ]; do
@@ -16,9 +17,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-build
-build_peers
+build "$servers"
 # Without anyone who stays the CPU is the connections' alone; with them, their latency is the question.
-interleaved "$rounds" "floor texto" storm --pairs 0 --connections "$connections" --cycles "$cycles"
-interleaved "$rounds" "floor texto" storm --pairs 50 --rate 1000 --connections "$connections" --cycles "$cycles" --seconds "$seconds"
+interleaved "$rounds" "$servers" storm --pairs 0 --connections "$connections" --cycles "$cycles"
+interleaved "$rounds" "$servers" storm --pairs 50 --rate 1000 --connections "$connections" --cycles "$cycles" --seconds "$seconds"
 "$tool" compare --base floor "$runs"
