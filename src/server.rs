@@ -36,9 +36,11 @@ use crate::wire::upgrade::Page;
 /// Where clients connect to.
 const ENDPOINT: &str = "/v1/texto";
 
-/// What may run of the browser client, and what it may reach: itself, and the node that it came from.
-const CLIENT_POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+/// What may run of the browser client: its own script and style, by the hashes of their text. What it may reach: the node that it came
+/// from. `tests/browser` fails, and tells the hash that is wrong, if the page has changed and this has not.
+const CLIENT_POLICY: &str = "Content-Security-Policy: default-src 'none'; \
+    script-src 'sha256-Y19/7bJgqP9pzHT1ZKSP1ns7fVrLO3x/NTjNBgBRV2o='; style-src 'sha256-iSVyhoc4eojuLDiNeViDjEVYWLc8vyhXo8EyYHvKJ8k='; \
+    img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n";
 
 /// The pages that clients can ask for.

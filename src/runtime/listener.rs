@@ -84,34 +84,36 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 /// Opens `count` listening sockets on one address, all on the same port, which is any free one if `address` names none.
 ///
-/// With SO_REUSEPORT the kernel would also let a second node share the port and take half of the connections unnoticed; so the address
-/// is tried without it first.
+/// With SO_REUSEPORT the kernel would also let a second node share the port and take half of the connections unnoticed. So the first
+/// socket listens without it, which of all sockets on a port only one can, and is not opened to the others before it does.
 pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    let trial = open(address, false)?;
-    let address = trial.local_addr()?.as_socket().unwrap_or(address);
-    drop(trial);
-    (0..count)
-        .map(|_| {
-            let socket = open(address, true)?;
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
-        })
-        .collect()
+    let first = open(address)?;
+    first.bind(&SockAddr::from(address))?;
+    first.listen(BACKLOG)?;
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?;
+    let others = (1..count).map(|_| share(&address));
+    std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(Into::into)).collect()
 }
 
-fn open(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+/// One more listening socket on an address that sockets of this process have.
+fn share(address: &SockAddr) -> io::Result<Socket> {
+    let socket = open(address.as_socket().ok_or(io::ErrorKind::InvalidInput)?)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if is_shared {
-        socket.set_reuse_port(true)?;
-    }
     if address.is_ipv6() {
         // The unspecified address stands for both families.
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
     // Accepted sockets inherit it, so no connection pays a system call for it. Messages are small and already gathered per tick.
     socket.set_tcp_nodelay(true)?;
-    socket.bind(&SockAddr::from(address))?;
     Ok(socket)
 }
 

@@ -36,29 +36,27 @@ pub enum Body<'a> {
     },
 }
 
-const HEAD: [&str; 3] = [r#"{"client_id":""#, r#"","id":""#, r#"","kind":""#];
-const CONNECTION: [&str; 2] = [r#"connection","data":{"client_id":""#, r#""}}"#];
-const ACK: &str = r#"ack","data":null}"#;
+// The documents, with blanks where ids go: each part is one copy, and the ids are written over the blanks.
+const HEAD: &[u8; 104] = br#"{"client_id":"                                    ","id":"                                    ","kind":""#;
+const HEAD_CLIENT_AT: usize = 14;
+const HEAD_ID_AT: usize = 58;
+const CONNECTION: &[u8; 72] = br#"connection","data":{"client_id":"                                    "}}"#;
+const CONNECTION_CLIENT_AT: usize = 33;
+const ACK: &[u8; 17] = br#"ack","data":null}"#;
 const ERROR: [&str; 3] = [r#"error","data":{"code":""#, r#"","description":""#, r#""}}"#];
-const RECEIVE: [&str; 3] = [r#"receive","data":{"sender_id":""#, r#"","text":"#, "}}"];
-
-const fn total_len(parts: &[&str]) -> usize {
-    let (mut total, mut at) = (0, 0);
-    while at < parts.len() {
-        total += parts[at].len();
-        at += 1;
-    }
-    total
-}
+const ERROR_LEN: usize = ERROR[0].len() + ERROR[1].len() + ERROR[2].len();
+const RECEIVE: &[u8; 75] = br#"receive","data":{"sender_id":"                                    ","text":"#;
+const RECEIVE_SENDER_AT: usize = 30;
+const RECEIVE_END: &[u8; 2] = b"}}";
 
 impl Body<'_> {
     /// Bytes from the kind to the end of the document.
     fn len(&self) -> usize {
         match self {
-            Body::Connection => const { total_len(&CONNECTION) + UUID_TEXT_LEN },
+            Body::Connection => CONNECTION.len(),
             Body::Ack => ACK.len(),
-            Body::Error(reject) => reject.code().len() + reject.description().len() + const { total_len(&ERROR) },
-            Body::Receive { text, .. } => text.as_json().len() + const { total_len(&RECEIVE) + UUID_TEXT_LEN },
+            Body::Error(reject) => reject.code().len() + reject.description().len() + ERROR_LEN,
+            Body::Receive { text, .. } => RECEIVE.len() + text.as_json().len() + RECEIVE_END.len(),
         }
     }
 }
@@ -66,7 +64,7 @@ impl Body<'_> {
 impl Answer<'_> {
     /// Bytes of the document.
     pub fn json_len(&self) -> usize {
-        self.body.len() + const { total_len(&HEAD) + 2 * UUID_TEXT_LEN }
+        HEAD.len() + self.body.len()
     }
 
     /// Appends the document as one text frame.
@@ -80,42 +78,38 @@ impl Answer<'_> {
     }
 
     fn write_json(&self, out: &mut Vec<u8>) {
-        let mut uuid = [0; UUID_TEXT_LEN];
-        push(out, HEAD[0]);
-        push(out, self.client.encode(&mut uuid));
-        push(out, HEAD[1]);
-        push(out, self.id.encode(&mut uuid));
-        push(out, HEAD[2]);
+        let head = push(out, HEAD);
+        self.client.write(place(head, HEAD_CLIENT_AT));
+        self.id.write(place(head, HEAD_ID_AT));
         match self.body {
-            Body::Connection => {
-                push(out, CONNECTION[0]);
-                push(out, self.client.encode(&mut uuid));
-                push(out, CONNECTION[1]);
-            }
-            Body::Ack => push(out, ACK),
+            Body::Connection => self.client.write(place(push(out, CONNECTION), CONNECTION_CLIENT_AT)),
+            Body::Ack => out.extend_from_slice(ACK),
             Body::Error(reject) => {
-                push(out, ERROR[0]);
-                push(out, reject.code());
-                push(out, ERROR[1]);
-                push(out, reject.description());
-                push(out, ERROR[2]);
+                for part in [ERROR[0], reject.code(), ERROR[1], reject.description(), ERROR[2]] {
+                    out.extend_from_slice(part.as_bytes());
+                }
             }
             Body::Receive { sender, text } => {
-                push(out, RECEIVE[0]);
-                push(out, sender.encode(&mut uuid));
-                push(out, RECEIVE[1]);
-                push(out, text.as_json());
-                push(out, RECEIVE[2]);
+                sender.write(place(push(out, RECEIVE), RECEIVE_SENDER_AT));
+                out.extend_from_slice(text.as_json().as_bytes());
+                out.extend_from_slice(RECEIVE_END);
             }
         }
     }
 }
 
-fn push(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(text.as_bytes());
+/// Appends `part`, and lends it to be filled in.
+fn push<'o, const N: usize>(out: &'o mut Vec<u8>, part: &[u8; N]) -> &'o mut [u8; N] {
+    out.extend_from_slice(part);
+    out.last_chunk_mut().expect("it has just been appended")
 }
 
-const _: () = assert!(total_len(&HEAD) + total_len(&RECEIVE) + 3 * UUID_TEXT_LEN + FRAME_HEADER_BYTES_MAX <= ENVELOPE_BYTES_MAX);
+/// The place of an id in `part`.
+fn place<const N: usize>(part: &mut [u8; N], at: usize) -> &mut [u8; UUID_TEXT_LEN] {
+    part[at..].first_chunk_mut().expect("every part ends behind its last id")
+}
+
+const _: () = assert!(HEAD.len() + RECEIVE.len() + RECEIVE_END.len() + FRAME_HEADER_BYTES_MAX <= ENVELOPE_BYTES_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -38,16 +38,15 @@ impl Delivery {
     /// Appends the name of the recipient's channel.
     pub fn write_channel(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(CHANNEL_PREFIX.as_bytes());
-        out.extend_from_slice(self.to.encode(&mut [0; UUID_TEXT_LEN]).as_bytes());
+        push_id(out, self.to);
     }
 
     /// Appends the payload for Redis, [`Delivery::payload_len`] bytes.
     pub fn write_payload(&self, out: &mut Vec<u8>) {
-        let mut uuid = [0; UUID_TEXT_LEN];
         out.extend_from_slice(br#"{"SenderID":""#);
-        out.extend_from_slice(self.from.encode(&mut uuid).as_bytes());
+        push_id(out, self.from);
         out.extend_from_slice(br#"","RecipientID":""#);
-        out.extend_from_slice(self.to.encode(&mut uuid).as_bytes());
+        push_id(out, self.to);
         out.extend_from_slice(br#"","Text":"#);
         out.extend_from_slice(self.text.borrow().as_json().as_bytes());
         out.push(b'}');
@@ -68,6 +67,12 @@ impl Delivery {
             text: payload.text.and_then(Text::new).ok_or(Garbage::BadText)?.to_owned(),
         })
     }
+}
+
+fn push_id(out: &mut Vec<u8>, id: ClientId) {
+    let mut text = [0; UUID_TEXT_LEN];
+    id.write(&mut text);
+    out.extend_from_slice(&text);
 }
 
 /// Why something on a channel is not a message.

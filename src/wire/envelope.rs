@@ -2,6 +2,7 @@
 //!
 //! Reading takes one pass and borrows from the message; a `text` stays the JSON string that it was. The visitors are written out because
 //! a derived struct would take an array for an object, and because a field of the wrong type has to be told apart from broken JSON.
+//! A document in the usual form takes a shorter way, see `plain.rs`.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::id::{ClientId, MessageId};
+use super::plain;
 use super::reject::Reject;
 use super::text::Text;
 
@@ -51,8 +53,10 @@ pub struct Refused {
 impl<'a> Envelope<'a> {
     /// Reads what the client of `session` said.
     pub fn parse(text: &'a str, session: ClientId) -> Result<Envelope<'a>, Refused> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        let fields = json.deserialize_map(ObjectVisitor).and_then(|fields: Fields<'a>| json.end().map(|()| fields));
+        let fields = match plain::read(text) {
+            Some(fields) => Ok(fields),
+            None => Fields::parse(text),
+        };
         match fields {
             Ok(fields) => fields.resolve(session).map_err(|reject| Refused { id: fields.id.value(), reject }),
             Err(error) => Err(Refused { id: find_id(text), reject: syntax_reject(&error) }),
@@ -99,8 +103,8 @@ impl<'de> Visitor<'de> for IdVisitor<'_> {
 }
 
 /// A field as it was found.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Found<T> {
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) enum Found<T> {
     #[default]
     Missing,
     Null,
@@ -127,25 +131,25 @@ impl<T: Copy> Found<T> {
 }
 
 /// The document, field by field.
-#[derive(Clone, Copy, Default)]
-struct Fields<'a> {
-    client_id: Found<ClientId>,
-    id: Found<MessageId>,
-    kind: Found<KindName>,
-    data: Found<SendData<'a>>,
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Fields<'a> {
+    pub(super) client_id: Found<ClientId>,
+    pub(super) id: Found<MessageId>,
+    pub(super) kind: Found<KindName>,
+    pub(super) data: Found<DataFields<'a>>,
     /// A field that stood there twice.
     doubled: Option<Field>,
 }
 
 /// What the data of a `send` holds.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct SendData<'a> {
-    receiver: Found<ClientId>,
-    text: Found<Text<'a>>,
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct DataFields<'a> {
+    pub(super) receiver: Found<ClientId>,
+    pub(super) text: Found<Text<'a>>,
     doubled: Option<DataField>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Field {
     ClientId,
     Id,
@@ -153,14 +157,14 @@ enum Field {
     Data,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum DataField {
     Receiver,
     Text,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KindName {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum KindName {
     Registration,
     Send,
     Notice,
@@ -181,6 +185,13 @@ impl KindName {
 }
 
 impl<'a> Fields<'a> {
+    /// Reads any document.
+    pub(super) fn parse(text: &'a str) -> serde_json::Result<Fields<'a>> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let fields = json.deserialize_map(ObjectVisitor)?;
+        json.end().map(|()| fields)
+    }
+
     /// The checks in the order of their codes: `ESYNTAX`, `EKIND`, `ECID`, `EINVAL`.
     fn resolve(&self, session: ClientId) -> Result<Envelope<'a>, Reject> {
         if self.doubled.is_some() {
@@ -202,7 +213,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> SendData<'a> {
+impl<'a> DataFields<'a> {
     fn resolve(&self) -> Result<Said<'a>, Reject> {
         if self.doubled.is_some() {
             return Err(Reject::DoubledDataField);
@@ -417,15 +428,15 @@ impl<'de, T, F: FnOnce(&str) -> Option<T>> Visitor<'de> for Strings<F, T> {
 struct Data;
 
 impl<'de> DeserializeSeed<'de> for Data {
-    type Value = Found<SendData<'de>>;
+    type Value = Found<DataFields<'de>>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found<SendData<'de>>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Found<DataFields<'de>>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Data {
-    type Value = Found<SendData<'de>>;
+    type Value = Found<DataFields<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("anything")
@@ -440,7 +451,7 @@ impl<'de> Visitor<'de> for Data {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut data = SendData::default();
+        let mut data = DataFields::default();
         while let Some(name) = map.next_key_seed(DataName)? {
             let Some(field) = name else {
                 map.next_value_seed(Skip)?;

@@ -7,7 +7,7 @@
 //!  +-+-+-+-+-------+ +-+-------------+
 //! ```
 //!
-//! tungstenite's [`FrameHeader`] reads and writes the bits. Every rule that a header can break is checked here, as soon as the header is
+//! tungstenite's [`FrameHeader`] reads the bits. Every rule that a header can break is checked here, as soon as the header is
 //! whole and before a byte of the payload is stored.
 
 use std::io::Cursor;
@@ -210,8 +210,19 @@ impl Mask {
 
 /// Appends the header of an unfragmented frame from the server.
 pub fn write_header(out: &mut Vec<u8>, kind: Kind, payload_len: usize) {
-    let header = FrameHeader { is_final: true, opcode: kind.opcode(), ..FrameHeader::default() };
-    header.format(payload_len as u64, out).expect("a Vec takes every byte");
+    const FIN: u8 = 0x80;
+    let first = FIN | u8::from(kind.opcode());
+    match payload_len {
+        0..=125 => out.extend_from_slice(&[first, payload_len as u8]),
+        126..=0xffff => {
+            let [high, low] = (payload_len as u16).to_be_bytes();
+            out.extend_from_slice(&[first, 126, high, low]);
+        }
+        _ => {
+            out.extend_from_slice(&[first, 127]);
+            out.extend_from_slice(&(payload_len as u64).to_be_bytes());
+        }
+    }
 }
 
 /// Appends a whole frame from the server.

@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod frame;
 pub mod id;
 pub mod message;
+mod plain;
 pub mod reject;
 pub mod text;
 pub mod upgrade;
