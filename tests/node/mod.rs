@@ -120,6 +120,12 @@ impl Node {
         kill_process(pid, signal).expect("a child that was not waited for takes signals");
     }
 
+    /// Sends a signal by its number, which may be a real-time one.
+    pub(crate) fn kill(&self, signal: i32) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status().expect("there is a kill(1)");
+        assert!(status.success());
+    }
+
     /// Tells it to stop, as an operator does.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
