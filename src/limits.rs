@@ -111,6 +111,47 @@ pub const QUIET_MS: u64 = 1_000;
 /// Departures that make it worth asking the allocator to give memory back, which takes it milliseconds.
 pub const DEPARTED_TO_TRIM: usize = 256;
 
+/// Bytes that an entry is counted with besides its text: its slot here, its allocation, and its recipient in the table, each with the
+/// slack that growing containers have. So the bound on bytes holds for a flood of empty texts, too.
+pub const PUBLICATION_BYTES: usize = 256;
+
+/// Messages not settled, whatever their size. Beyond: `EBROKER`. With [`PUBLICATION_BYTES`] this is 64 MiB.
+pub const PUBLICATIONS_MAX: usize = 1 << 18;
+
+/// Tombstones not settled. They only arise when the queue is full, one for each further send to a recipient that has messages in it.
+/// Beyond, the refusal is given at once and out of its place: memory comes before order.
+pub const TOMBSTONES_MAX: usize = 1 << 16;
+
+/// Entries taken at once. Their answers are handed over together, so the first waits for the last: half a millisecond at Redis' pace.
+pub const PUBLISH_BATCH_ENTRIES_MAX: usize = 512;
+
+/// Bytes of messages taken at once, unless the first alone has more: what fits into the buffers of a socket without waiting.
+pub const PUBLISH_BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Slots that the empty queue and its table keep. What a flood left above this goes back to the allocator.
+pub const PUBLICATION_SLOTS_KEPT: usize = 4096;
+
+/// Bytes of the buffer for commands that are kept between batches: one full batch. A larger message gives its part back.
+pub const PIPELINE_BYTES_KEPT: usize = 256 * 1024;
+
+/// Bytes of lines that wait to be written: some ten thousand lines. Beyond, a line is dropped and counted.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Characters of one message. Beyond, it is cut.
+pub const LOG_MESSAGE_CHARS_MAX: usize = 4096;
+
+/// Settings' range: connections of a node. One loop alone could hold them.
+pub const CONNECTIONS_MAX: usize = 16_000_000;
+
+/// Settings' range: frames of one message.
+pub const MESSAGE_FRAGMENTS_MAX: u32 = 1_000_000;
+
+/// Settings' range: bytes that may wait for one client.
+pub const OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Settings' range: bytes of messages that may wait for Redis.
+pub const PUBLISH_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=16 * 1024 * 1024 * 1024;
+
 const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
 const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);

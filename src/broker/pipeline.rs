@@ -14,14 +14,12 @@ use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::address::Address;
 use super::link::{self, Failure};
+use crate::limits::PIPELINE_BYTES_KEPT;
 use crate::wire::delivery::{CHANNEL_LEN, Delivery};
 
 /// Time after which Redis is asked for its role again, with the next batch or alone: so a dead, stalled or demoted Redis is found when
 /// nothing is sent. A request per second costs it nothing.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Bytes of the buffer for commands that are kept between batches: one full batch. A larger message gives its part back.
-const BUFFER_BYTES_KEPT: usize = 256 * 1024;
 
 /// Read timeouts are set in steps of this part of the answer timeout, so a batch that Redis answers promptly costs no call to set one.
 const TIMEOUT_STEPS: u32 = 16;
@@ -74,7 +72,7 @@ impl Pipeline {
             self.connection.send_packed_command(&self.buffer)?;
         }
         self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        self.buffer.shrink_to(PIPELINE_BYTES_KEPT);
         Ok(is_check)
     }
 

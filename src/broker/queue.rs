@@ -23,28 +23,11 @@ use std::time::Instant;
 
 use super::Publication;
 use super::status::Status;
+use crate::limits::{
+    PUBLICATION_BYTES, PUBLICATION_SLOTS_KEPT, PUBLICATIONS_MAX, PUBLISH_BATCH_BYTES_MAX, PUBLISH_BATCH_ENTRIES_MAX, TOMBSTONES_MAX,
+};
 use crate::wire::delivery::{Delivery, Refusal, Request, Settlement};
 use crate::wire::id::ClientId;
-
-/// Bytes that an entry is counted with besides its text: its slot here, its allocation, and its recipient in the table, each with the
-/// slack that growing containers have. So the bound on bytes holds for a flood of empty texts, too.
-const ENTRY_BYTES: usize = 256;
-
-/// Messages not settled, whatever their size. Beyond: [`Refusal::QueueFull`]. With [`ENTRY_BYTES`] this is 64 MiB.
-const MESSAGES_MAX: usize = 1 << 18;
-
-/// Tombstones not settled. They only arise when the queue is full, one for each further send to a recipient that has messages in it.
-/// Beyond, the refusal is given at once and out of its place: memory comes before order.
-const TOMBSTONES_MAX: usize = 1 << 16;
-
-/// Entries taken at once. Their answers are handed over together, so the first waits for the last: half a millisecond at Redis' pace.
-const BATCH_ENTRIES_MAX: usize = 512;
-
-/// Bytes of messages taken at once, unless the first alone has more: what fits into the buffers of a socket without waiting.
-const BATCH_BYTES_MAX: usize = 128 * 1024;
-
-/// Slots that the empty queue and its table keep. What a flood left above this goes back to the allocator.
-const SLOTS_KEPT: usize = 4096;
 
 /// Something to be settled in its turn.
 #[derive(Debug)]
@@ -80,7 +63,7 @@ impl Entry {
 }
 
 fn bytes_of(delivery: &Delivery) -> usize {
-    ENTRY_BYTES + delivery.text.borrow().as_json().len()
+    PUBLICATION_BYTES + delivery.text.borrow().as_json().len()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,9 +148,9 @@ impl Queue {
     pub(super) fn take(&mut self, batch: &mut Vec<Entry>) {
         debug_assert!(batch.is_empty(), "one batch is released before the next is taken");
         let mut bytes = 0;
-        while batch.len() < BATCH_ENTRIES_MAX
+        while batch.len() < PUBLISH_BATCH_ENTRIES_MAX
             && let Some(next) = self.entries.front()
-            && (batch.is_empty() || bytes + next.bytes() <= BATCH_BYTES_MAX)
+            && (batch.is_empty() || bytes + next.bytes() <= PUBLISH_BATCH_BYTES_MAX)
         {
             bytes += next.bytes();
             batch.extend(self.entries.pop_front());
@@ -189,15 +172,15 @@ impl Queue {
             }
         }
         if self.unsettled.is_empty() {
-            self.entries.shrink_to(SLOTS_KEPT);
-            self.unsettled.shrink_to(SLOTS_KEPT);
+            self.entries.shrink_to(PUBLICATION_SLOTS_KEPT);
+            self.unsettled.shrink_to(PUBLICATION_SLOTS_KEPT);
         }
         self.report();
     }
 
     fn has_room_for(&self, delivery: &Delivery) -> bool {
         // The largest message that a client may send must not depend on the size of the queue: an empty one takes anything.
-        let is_within = self.messages < MESSAGES_MAX && self.bytes + bytes_of(delivery) <= self.bytes_max;
+        let is_within = self.messages < PUBLICATIONS_MAX && self.bytes + bytes_of(delivery) <= self.bytes_max;
         is_within || self.messages == 0
     }
 
@@ -232,7 +215,7 @@ mod tests {
     use super::*;
     use crate::wire::id::{IdSource, MessageId, NodeTag};
 
-    const ROOM_FOR_THREE: usize = 3 * (ENTRY_BYTES + 3);
+    const ROOM_FOR_THREE: usize = 3 * (PUBLICATION_BYTES + 3);
 
     /// A queue, and offers told apart by a number that stands in their request.
     struct Bench {
@@ -324,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_message_without_a_request_leaves_no_tombstone_but_is_counted() {
-        let mut bench = bench(ENTRY_BYTES);
+        let mut bench = bench(PUBLICATION_BYTES);
         bench.queue.open();
         let mut batch = vec![bench.publication(0, 1), Publication { request: None, ..bench.publication(0, 2) }];
         let mut refused = vec![];
@@ -353,10 +336,10 @@ mod tests {
     fn a_batch_is_bounded_in_entries_and_bytes() {
         let mut bench = bench(usize::MAX);
         bench.queue.open();
-        let offers: Vec<_> = (0..2 * BATCH_ENTRIES_MAX as u32).map(|number| (0, number)).collect();
+        let offers: Vec<_> = (0..2 * PUBLISH_BATCH_ENTRIES_MAX as u32).map(|number| (0, number)).collect();
         bench.offer(&offers, Refusal::Down);
-        let by_bytes = BATCH_BYTES_MAX / (ENTRY_BYTES + 3);
-        assert_eq!(bench.turn().len(), by_bytes.min(BATCH_ENTRIES_MAX));
+        let by_bytes = PUBLISH_BATCH_BYTES_MAX / (PUBLICATION_BYTES + 3);
+        assert_eq!(bench.turn().len(), by_bytes.min(PUBLISH_BATCH_ENTRIES_MAX));
         assert!(!bench.queue.is_empty());
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Adding one takes a field and its default in `config.rs`, and an entry here.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::values::{self, Parsed};
 use super::{Address, Config};
-use crate::limits::{LOOPS_MAX, MESSAGE_BYTES_MAX, MESSAGE_RATE_MAX};
+use crate::limits::{
+    CONNECTIONS_MAX, LOOPS_MAX, MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX, MESSAGE_RATE_MAX, OUTBOX_BYTES_MAX, PUBLISH_QUEUE_BYTES,
+};
 
 /// One setting.
 pub(super) struct Setting {
@@ -26,11 +27,6 @@ pub(super) struct Setting {
     /// The value in a config, as `set` takes it; passwords are masked.
     pub(super) show: fn(&Config) -> String,
 }
-
-const CONNECTIONS_MAX: usize = 16_000_000;
-const FRAGMENTS_MAX: u32 = 1_000_000;
-const OUTBOX_BYTES_MAX: usize = 1024 * 1024 * 1024;
-const PUBLISH_QUEUE_BYTES: RangeInclusive<usize> = 64 * 1024..=16 * 1024 * 1024 * 1024;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -124,7 +120,7 @@ const MESSAGES: [Setting; 4] = [
         metavar: "NUMBER",
         help: "Frames that one message may be split into.",
         is_secret: false,
-        set: |config, text| put(&mut config.message_fragments, values::small_count(text, FRAGMENTS_MAX)),
+        set: |config, text| put(&mut config.message_fragments, values::small_count(text, MESSAGE_FRAGMENTS_MAX)),
         show: |config| config.message_fragments.to_string(),
     },
     Setting {

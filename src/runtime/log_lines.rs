@@ -19,14 +19,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::limits::{LOG_BYTES_MAX, LOG_MESSAGE_CHARS_MAX};
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, ThreadLogMode, WriteLogger};
-
-/// Bytes of lines that wait to be written: some ten thousand lines. Beyond, a line is dropped and counted.
-const QUEUE_BYTES_MAX: usize = 1024 * 1024;
-
-/// Characters of one message. Beyond, it is cut.
-const MESSAGE_CHARS_MAX: usize = 4096;
 
 /// How long the writer leaves alone a standard error that is non-blocking and full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
@@ -101,7 +96,7 @@ impl Log for Logger {
 fn one_line(message: &str) -> String {
     let mut line = String::with_capacity(message.len());
     for (number, c) in message.chars().enumerate() {
-        if number == MESSAGE_CHARS_MAX {
+        if number == LOG_MESSAGE_CHARS_MAX {
             line.push('…');
             break;
         }
@@ -143,7 +138,7 @@ struct Queue {
     changed: Condvar,
 }
 
-/// Invariant: `bytes.len() <= QUEUE_BYTES_MAX`, and it ends with a line feed or is empty.
+/// Invariant: `bytes.len() <= LOG_BYTES_MAX`, and it ends with a line feed or is empty.
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
@@ -162,7 +157,7 @@ impl Queue {
     fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
         // Once a line is missing, so are all until the gap has been told: then the count stands where they are missing.
-        if waiting.dropped > 0 || waiting.bytes.len() + line.len() > QUEUE_BYTES_MAX {
+        if waiting.dropped > 0 || waiting.bytes.len() + line.len() > LOG_BYTES_MAX {
             waiting.dropped += 1;
         } else {
             waiting.bytes.extend_from_slice(line);
@@ -303,7 +298,7 @@ mod tests {
 
         let texts: Vec<String> = batches.try_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect();
         assert_eq!(texts.len(), 3);
-        assert!(texts[0].ends_with("first\n") && texts[2].ends_with("last\n") && texts[1].len() <= QUEUE_BYTES_MAX + 100);
+        assert!(texts[0].ends_with("first\n") && texts[2].ends_with("last\n") && texts[1].len() <= LOG_BYTES_MAX + 100);
         let kept = texts[1].lines().count() - 1;
         for (number, line) in texts[1].lines().take(kept).enumerate() {
             assert!(line.ends_with(&format!("line {number}")), "{line}");
@@ -338,7 +333,7 @@ mod tests {
         ] {
             assert_eq!(one_line(message), expected);
         }
-        assert_eq!(one_line(&"ü".repeat(100_000)).chars().count(), MESSAGE_CHARS_MAX + 1);
+        assert_eq!(one_line(&"ü".repeat(100_000)).chars().count(), LOG_MESSAGE_CHARS_MAX + 1);
     }
 
     #[test]

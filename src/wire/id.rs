@@ -53,14 +53,14 @@ fn hexadecimal(digits: [u8; 8]) -> Option<u32> {
     let word = u64::from_be_bytes(digits);
     // The top bit of each byte tells whether it is at least `least`. The byte must be ASCII, so that nothing is borrowed from its neighbour.
     let at_least = |word: u64, least: u8| ((word | TOPS) - u64::from(least) * ONES) & TOPS;
-    let lower = word | 0x20 * ONES;
+    let lower = word | (0x20 * ONES);
     let is_digit = at_least(word, b'0') & !at_least(word, b'9' + 1);
     let is_letter = at_least(lower, b'a') & !at_least(lower, b'f' + 1);
     if word & TOPS != 0 || is_digit | is_letter != TOPS {
         return None;
     }
     // Letters have bit 6 set, and the low four bits of `a` are 1.
-    let nibbles = (word & 0x0f * ONES) + ((word >> 6) & ONES) * 9;
+    let nibbles = (word & (0x0f * ONES)) + ((word >> 6) & ONES) * 9;
     let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
     let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
     Some((halves | halves >> 16) as u32)
