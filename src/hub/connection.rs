@@ -5,7 +5,7 @@
 //!   Opening ──────────────────▶ Open ──────────────────────────────────────────────────▶ Closing ──▶ Closed ──▶ reaped
 //!      └── page, error status, deadline ─────────────────────────────────────────────────▲  │
 //!                                                                                           │ phases
-//!     AwaitingAnswers  the client is leaving, but messages of it are on their way and owe it an answer
+//!     AwaitingAnswers  the client is leaving or to be sent away, but messages of it are on their way and owe it an answer
 //!     Flushing         all is said; the rest of the outbox goes out, then it ends
 //!     AwaitingClose    we sent Close first; the client's Close is to come
 //!     Lingering        the stream has no meaning any more, or it was HTTP: flush, shut down our side, discard until it hangs up,

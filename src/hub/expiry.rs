@@ -86,7 +86,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
     fn send_away(&mut self, slot: usize) {
         let Some(key) = self.peers.key_of(slot) else { return };
         match self.peers.peer(key).map(|peer| &peer.connection) {
-            Some(Connection::Open { .. }) => self.peers.close(key, CloseReason::Draining),
+            Some(Connection::Open { .. }) => self.peers.close_when_answered(key, CloseReason::Draining),
             Some(Connection::Opening { .. }) => self.refuse(key, Refusal::Draining),
             Some(Connection::Closing { .. } | Connection::Closed { .. }) | None => {}
         }

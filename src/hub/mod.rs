@@ -169,6 +169,9 @@ impl<S, M: MessageHandler> Hub<S, M> {
                 self.receive_frames(key, bytes);
             }
             Connection::Closing { phase: Phase::AwaitingClose, .. } => self.receive_close(key, bytes),
+            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } if reason.close_frame().is_some() => {
+                self.receive_close(key, bytes);
+            }
             // Nothing that comes now means anything.
             Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing | Phase::Lingering, .. } | Connection::Closed { .. } => {}
         }
@@ -181,6 +184,10 @@ impl<S, M: MessageHandler> Hub<S, M> {
         match peer.connection {
             Connection::Open { .. } => self.peers.let_go(key, None, CloseReason::HungUp),
             Connection::Opening { .. } => self.peers.end(key, CloseReason::HungUp),
+            // It leaves before it could be sent away.
+            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } if reason.close_frame().is_some() => {
+                self.peers.let_go(key, None, CloseReason::HungUp);
+            }
             Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing, .. } | Connection::Closed { .. } => {}
             Connection::Closing { phase: Phase::AwaitingClose | Phase::Lingering, reason, .. } => self.end_after_flush(key, reason),
         }
@@ -393,25 +400,27 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.handler.message(&mut self.peers, key, message);
     }
 
-    /// We have sent Close, and look for the client's among what it had still to say.
+    /// We have sent Close, or are about to, and look for the client's among what it had still to say.
     fn receive_close(&mut self, key: Key, bytes: &mut [u8]) {
         let limits = self.peers.settings.message;
         let mut partial = self.take_partial(key);
         let mut input = bytes;
-        let is_over = loop {
+        let close = loop {
             match message::next(&mut partial, &mut input, limits) {
-                Ok(Some(Event::Close(_))) | Err(_) => break true,
+                Ok(Some(Event::Close(code))) => break Ok(code),
                 Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong)) => {}
-                Ok(None) => break false,
+                Ok(None) => return partial.map_or((), |partial| self.put_partial(key, partial, true)),
+                Err(violation) => break Err(violation),
             }
         };
-        if let Some(Connection::Closing { reason, .. }) = self.peers.peer(key).map(|peer| &peer.connection)
-            && is_over
-        {
-            let reason = *reason;
-            self.end_after_flush(key, reason);
-        } else if let Some(partial) = partial {
-            self.put_partial(key, partial, true);
+        let Some(Connection::Closing { phase, reason, .. }) = self.peers.peer(key).map(|peer| &peer.connection) else { return };
+        match (phase, close) {
+            (Phase::AwaitingAnswers, Ok(code)) => self.peers.let_go(key, Some(code), CloseReason::ClosedByPeer),
+            (Phase::AwaitingAnswers, Err(violation)) => self.peers.fail(key, violation),
+            (Phase::AwaitingClose | Phase::Flushing | Phase::Lingering, _) => {
+                let reason = *reason;
+                self.end_after_flush(key, reason);
+            }
         }
     }
 

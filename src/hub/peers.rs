@@ -142,18 +142,19 @@ impl<S> Peers<S> {
         Some(key)
     }
 
-    /// Lets a client go that was leaving and is owed no answer any more.
+    /// Lets a client go that was leaving, or to be sent away, and is owed no answer any more.
     pub fn farewell(&mut self, key: Key) {
         let Some(Peer { connection, .. }) = self.peer_mut(key) else { return };
-        if !matches!(connection, Connection::Closing { phase: Phase::AwaitingAnswers, .. }) {
-            return;
-        }
-        let farewell = match connection.work() {
+        let Connection::Closing { phase: Phase::AwaitingAnswers, reason, work, .. } = connection else { return };
+        let farewell = match work {
             Some(work) if work.unanswered > 0 => return,
             Some(work) => work.farewell.take(),
             None => None,
         };
-        self.flush_and_end(key, farewell);
+        match *reason {
+            reason if reason.close_frame().is_some() => self.close(key, reason),
+            _ => self.flush_and_end(key, farewell),
+        }
     }
 
     /// Whether the client may say one more message now, which it is charged for. Always, unless a rate is set.
@@ -181,6 +182,15 @@ impl<S> Peers<S> {
             }
             // The last word has been said already.
             Some(_) => {}
+        }
+    }
+
+    /// Closes the connection as [`Peers::close`] does, but not before its messages that are on their way are answered. It is not
+    /// listened to meanwhile, or a client that never pauses would never be sent away.
+    pub(super) fn close_when_answered(&mut self, key: Key, reason: CloseReason) {
+        match self.peer_mut(key).and_then(|peer| peer.connection.work()) {
+            Some(work) if work.unanswered > 0 => self.begin_closing(key, Phase::AwaitingAnswers, reason),
+            Some(_) | None => self.close(key, reason),
         }
     }
 
@@ -244,9 +254,11 @@ impl<S> Peers<S> {
     /// Moves the connection on to `Closing`, unless it is there already.
     pub(super) fn begin_closing(&mut self, key: Key, phase: Phase, reason: CloseReason) {
         let since = self.now.stamp();
-        let is_leaving = phase == Phase::AwaitingAnswers;
+        let is_unanswered = phase == Phase::AwaitingAnswers;
+        // Whether the client's Close is still to come, now or when all is answered.
+        let awaits_close = phase == Phase::AwaitingClose || is_unanswered && reason.close_frame().is_some();
         let Some(peer) = self.peer_mut(key) else { return };
-        if peer.connection.is_listed() && !is_leaving {
+        if peer.connection.is_listed() && !is_unanswered {
             self.unlist(key);
         }
         let Some(peer) = self.peer_mut(key) else { return };
@@ -255,7 +267,7 @@ impl<S> Peers<S> {
         if let Some(work) = &mut work {
             // Of what comes now only a Close frame is of interest, and that only where a message is not cut in two.
             work.input = match std::mem::take(&mut work.input) {
-                Input::Message(partial) if phase == Phase::AwaitingClose => Input::Message(partial),
+                Input::Message(partial) if awaits_close => Input::Message(partial),
                 Input::None | Input::Head(_) | Input::Message(_) => Input::None,
             };
         }
