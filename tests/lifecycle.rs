@@ -1,5 +1,7 @@
 //! The life of a node as its operator sees it: how it starts, what stops it, what does not, and what its clients are told.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod node;
 
 use std::collections::BTreeSet;
