@@ -153,6 +153,8 @@ fn what_was_sent_whole_before_a_close_is_handed_on_and_answered_before_the_end()
     receiver.check();
 }
 
+/// How a client goes.
+#[derive(Clone, Copy)]
 enum Leave {
     Close,
     HalfClose,
