@@ -37,9 +37,9 @@ const OPENING_MAX: usize = 1_000;
 /// Closing handshakes at once. A server that gets all of them together queues unread ends, and runs a small machine out of memory.
 const LEAVING_MAX: usize = 500;
 /// Connections begun or dropped in one turn: whoever talks meanwhile must not wait for a thousand `connect()` of our own.
-const MOVED_PER_TURN: usize = 32;
+const MOVED_PER_TURN: usize = 4;
 /// Events taken from the kernel at once.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 128;
 /// A pace that holds nothing back.
 const AT_ONCE: f64 = 1e9;
 /// The shortest wait while there is a pace to keep.

@@ -1,6 +1,6 @@
 //! The page: three plots and the table of all runs, in one file that needs nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use super::stats::{Spread, short};
 use crate::record::QUANTILES;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;padding:0 1rem;color:#1d2329;background:#fff}\
-h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}svg{width:100%;height:auto}svg text{font-size:12px;fill:#3b444c}\
+h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2.2rem}h3{font-size:1rem;font-weight:600;margin:1.4rem 0 .2rem}svg{width:100%;height:auto}svg text{font-size:12px;fill:#3b444c}\
 svg polyline{fill:none;stroke-width:1.8}.grid{stroke:#e3e7ea;stroke-width:1}p{color:#4a545c}.scroll{overflow-x:auto}\
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}td,th{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e3e7ea}\
-td:nth-child(2){white-space:nowrap}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}.void td{color:#a33;text-decoration:line-through}";
+td:nth-child(-n+2){white-space:nowrap}td:first-child,th:first-child,td:nth-child(2),th:nth-child(2){text-align:left}.void td{color:#a33;text-decoration:line-through}";
 
 /// The columns of the table: field and title.
 const COLUMNS: [(&str, &str); 8] = [
@@ -42,7 +42,7 @@ pub(super) fn write(samples: &[Sample]) -> String {
     section(
         &mut out,
         "Memory over connections",
-        "Anonymous memory of the server while connections only idle. The slope is what one costs.",
+        "Anonymous memory of the server while connections only idle. By powers of ten: servers lie that far apart.",
         &memory(&valid),
     );
     section(
@@ -63,6 +63,12 @@ fn section(out: &mut String, title: &str, words: &str, plot: &str) {
     }
 }
 
+/// A server's line.
+fn line(samples: &[&Sample], label: &str, points: Vec<(f64, f64)>) -> Series {
+    let labels: BTreeSet<&str> = samples.iter().map(|sample| sample.text("label")).collect();
+    Series { name: label.to_owned(), colour: labels.iter().position(|known| *known == label).unwrap_or(0), points }
+}
+
 /// Runs by server and question.
 fn groups<'a>(samples: &[&'a Sample]) -> BTreeMap<(String, &'a str), Vec<&'a Sample>> {
     let mut groups = BTreeMap::<_, Vec<_>>::new();
@@ -72,21 +78,22 @@ fn groups<'a>(samples: &[&'a Sample]) -> BTreeMap<(String, &'a str), Vec<&'a Sam
     groups
 }
 
-/// One line per group: at each percentile the median of its runs.
+/// One plot per question, one line per server: at each percentile the median of its runs.
 fn latency(samples: &[&Sample]) -> String {
     // The further into the tail, the wider: one unit per nine.
     let position = |quantile: f64| -(1.0 - quantile.min(0.999_99)).log10();
-    let mut series = Vec::new();
+    let mut plots = BTreeMap::<String, Vec<Series>>::new();
     for ((question, label), runs) in groups(samples) {
         let at = |name: &str| Spread::of(runs.iter().filter_map(|run| run.0.get("delivery_us")?.get(name)?.as_f64()).collect());
         let points: Vec<_> = QUANTILES.iter().filter_map(|(name, quantile)| Some((position(*quantile), at(name)?.median))).collect();
         if !points.is_empty() {
-            series.push(Series { name: format!("{label}: {question}"), points });
+            plots.entry(question).or_default().push(line(samples, label, points));
         }
     }
     let marks = QUANTILES.iter().filter(|(name, _)| *name != "p75" && *name != "p95").map(|(name, at)| (position(*at), (*name).to_owned()));
     let x = Axis { title: "percentile", scale: Scale::Linear, marks: marks.collect() };
-    draw(&x, &Axis { title: "µs", scale: Scale::Log, marks: Vec::new() }, &series)
+    let y = Axis { title: "µs", scale: Scale::Log, marks: Vec::new() };
+    plots.iter().map(|(question, series)| format!("<h3>{}</h3>\n{}", escaped(question), draw(&x, &y, series))).collect()
 }
 
 /// One line per server: the last run that has steps.
@@ -97,9 +104,9 @@ fn memory(samples: &[&Sample]) -> String {
         let point = |step: &Value| Some((step.get("connections")?.as_f64()?, step.get("user_bytes")?.as_f64()? / 1e6));
         lines.insert(sample.text("label"), steps.iter().filter_map(point).collect::<Vec<_>>());
     }
-    let series: Vec<_> = lines.into_iter().map(|(label, points)| Series { name: label.to_owned(), points }).collect();
-    let axis = |title| Axis { title, scale: Scale::Linear, marks: Vec::new() };
-    draw(&axis("connections"), &axis("MB"), &series)
+    let series: Vec<_> = lines.into_iter().map(|(label, points)| line(samples, label, points)).collect();
+    let axis = |title, scale| Axis { title, scale, marks: Vec::new() };
+    draw(&axis("connections", Scale::Linear), &axis("MB", Scale::Log), &series)
 }
 
 /// One line per server through its runs at fixed rates; those at one rate are one point.
@@ -116,7 +123,7 @@ fn cpu(samples: &[&Sample]) -> String {
         .into_iter()
         .map(|(label, mut points)| {
             points.sort_by(|one, other| one.0.total_cmp(&other.0));
-            Series { name: label.to_owned(), points }
+            line(samples, label, points)
         })
         .collect();
     let x = Axis { title: "messages per second", scale: Scale::Log, marks: Vec::new() };

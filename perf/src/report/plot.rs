@@ -35,6 +35,8 @@ pub(super) struct Axis {
 /// One line of a plot.
 pub(super) struct Series {
     pub(super) name: String,
+    /// The same for one server in all plots of a page.
+    pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
 }
 
@@ -127,8 +129,8 @@ fn axes(out: &mut String, (x, across): (&Axis, &Map), (y, up): (&Axis, &Map)) {
 }
 
 fn line(out: &mut String, number: usize, series: &Series, across: &Map, up: &Map) {
-    let colour = COLOURS[number % COLOURS.len()];
-    let dashes = ["none", "6 3", "2 3"][number / COLOURS.len() % 3];
+    let colour = COLOURS[series.colour % COLOURS.len()];
+    let dashes = ["none", "6 3", "2 3"][series.colour / COLOURS.len() % 3];
     let points: Vec<String> = series.points.iter().map(|(x, y)| format!("{:.1},{:.1}", across.at(*x), up.at(*y))).collect();
     let _never = writeln!(out, "<polyline points=\"{}\" stroke=\"{colour}\" stroke-dasharray=\"{dashes}\"/>", points.join(" "));
     for point in &points {
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn names_cannot_break_the_page() {
         let axis = |title| Axis { title, scale: Scale::Linear, marks: Vec::new() };
-        let svg = draw(&axis("x"), &axis("y"), &[Series { name: "<b>\"&".to_owned(), points: vec![(1.0, 2.0)] }]);
+        let svg = draw(&axis("x"), &axis("y"), &[Series { name: "<b>\"&".to_owned(), colour: 0, points: vec![(1.0, 2.0)] }]);
         assert!(svg.contains("&lt;b&gt;&quot;&amp;") && !svg.contains("<b>"));
     }
 }
