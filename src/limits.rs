@@ -99,11 +99,11 @@ pub const SPARE_BYTES_MAX: usize = 4096;
 pub const MAILBOX_POSTS_MAX: usize = 1 << 18;
 
 /// Bytes of text waiting in the mailbox of a loop. Beyond: as for [`MAILBOX_POSTS_MAX`]. Settlements are always taken: each answers a
-/// request that is itself bounded by the publisher's queue.
+/// request that is in the publisher's queue, which is bounded, or was refused at once in this tick or the one before.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Posts that a loop takes from its mailbox per tick. The rest waits for the next one.
-pub const POSTS_PER_TICK: usize = 4096;
+/// Posts that an empty mailbox keeps room for. What a flood needed above this goes back to the allocator.
+pub const POSTS_KEPT: usize = 4096;
 
 /// Milliseconds without a departure after which a loop gives memory back.
 pub const QUIET_MS: u64 = 1_000;

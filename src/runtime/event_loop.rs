@@ -1,12 +1,12 @@
 //! One thread, one poll, one hub: the loop that everything of Texto runs in.
 //!
-//! A tick has named phases, each with a budget, always in this order:
+//! A tick has named phases, each bounded, always in this order:
 //!
 //! ```text
 //!   wait      for the kernel, the mailbox or a deadline
 //!   accept    new connections, up to a batch
 //!   receive   read each ready socket once, into the one buffer of the loop; what it says is decided in the hub
-//!   collect   what other threads have posted
+//!   collect   all that other threads have posted since the last tick
 //!   expire    deadlines
 //!   dispatch  what has to leave the loop
 //!   flush     write each connection that something is owed to, once
@@ -33,9 +33,7 @@ use super::mailbox::{Mailbox, Post};
 use super::metrics::Status;
 use super::sys;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
-use crate::limits::{
-    ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_PER_TICK, QUIET_MS, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES,
-};
+use crate::limits::{ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_KEPT, QUIET_MS, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES};
 use crate::wire::delivery::Settlement;
 
 // Keys have a slot number of 24 bits in their lower half, so these are none.
@@ -161,7 +159,7 @@ impl<M: MessageHandler> EventLoop<M> {
 
     /// How long to wait: not at all if something is left over, else until the next deadline, else for ever.
     fn timeout(&self) -> Option<Duration> {
-        if !self.backlog.is_empty() || !self.posts.is_empty() || self.listener.is_ready(self.now) {
+        if !self.backlog.is_empty() || self.listener.is_ready(self.now) {
             return Some(Duration::ZERO);
         }
         let quiet = (self.departed > 0).then(|| self.last_departure.plus(Duration::from_millis(QUIET_MS)));
@@ -251,12 +249,11 @@ impl<M: MessageHandler> EventLoop<M> {
         }
     }
 
+    /// Takes all that was posted, not a batch of it: what is left would have to be remembered, for its ring has been answered; and clients
+    /// who send faster than a batch per tick is answered would make the mailbox grow without an end. So one tick answers for the one before.
     fn collect(&mut self) {
-        if self.posts.is_empty() {
-            self.mailbox.take(&mut self.posts);
-        }
-        for _ in 0..POSTS_PER_TICK {
-            let Some(post) = self.posts.pop_front() else { break };
+        self.mailbox.take(&mut self.posts);
+        while let Some(post) = self.posts.pop_front() {
             match post {
                 Post::FromBroker(delivery) => {
                     self.hub.deliver(&delivery, self.now);
@@ -266,6 +263,7 @@ impl<M: MessageHandler> EventLoop<M> {
                 Post::Drain(span) => self.hub.start_drain(span, self.now),
             }
         }
+        self.posts.shrink_to(POSTS_KEPT);
     }
 
     fn deliver_from_sibling(&mut self, delivery: crate::wire::delivery::Delivery) {
@@ -351,4 +349,79 @@ impl<M: MessageHandler> EventLoop<M> {
 
 fn token(key: Key) -> Token {
     Token(key.to_bits() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::listener;
+    use super::*;
+    use crate::hub::{HubSettings, Message, Peers};
+    use crate::wire::delivery::Request;
+    use crate::wire::id::{ClientId, IdSource, NodeTag};
+    use crate::wire::message::Limits;
+
+    /// Far above what waits for a loop in ordinary times.
+    const MANY: usize = 100_000;
+
+    /// Posts one more settlement while the first of many is looked at, and tells when it has seen as many as there are.
+    struct Echo {
+        mailbox: Mailbox,
+        settlement: Settlement,
+        seen: usize,
+        all_seen: Sender<()>,
+    }
+
+    impl MessageHandler for Echo {
+        fn message<S>(&mut self, _: &mut Peers<S>, _: Key, _: Message<'_>) {}
+
+        fn settle<S>(&mut self, _: &mut Peers<S>, _: Settlement) {
+            self.seen += 1;
+            if self.seen == 1 {
+                self.mailbox.post(Post::Settled(self.settlement));
+                self.mailbox.ring();
+            }
+            if self.seen == MANY + 1 {
+                self.all_seen.send(()).unwrap();
+            }
+        }
+    }
+
+    fn settings() -> HubSettings {
+        let time = Duration::from_secs(1);
+        HubSettings {
+            endpoint: None,
+            message: Limits { message_bytes_max: 1024, message_frames_max: 1 },
+            message_timeout: time,
+            message_rate_max: None,
+            outbox_bytes_max: 2048,
+            handshake_timeout: time,
+            close_timeout: time,
+            ping_after: time,
+            pong_timeout: time,
+        }
+    }
+
+    #[test]
+    fn what_is_posted_while_a_loop_empties_a_long_mailbox_is_not_overlooked() {
+        let mut ids = IdSource::seeded(1);
+        let request = Request { client: ClientId::new(NodeTag::from_bits(1), 0, ids.serial()), id: ids.message_id() };
+        let settlement = Settlement { request, outcome: Ok(()) };
+        let prepared = Prepared::new().unwrap();
+        let mailbox = prepared.mailbox();
+        let (all_seen, seen) = channel();
+        let handler = Echo { mailbox: mailbox.clone(), settlement, seen: 0, all_seen };
+        let hub = Hub::new(settings(), NodeTag::from_bits(1), 0, ids, handler);
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let event_loop = EventLoop::new(0, prepared, Listener::new(socket), hub, None, Arc::new(Status::new(1, 1))).unwrap();
+        (0..MANY).for_each(|_| mailbox.post(Post::Settled(settlement)));
+        mailbox.ring();
+        let running = std::thread::spawn(move || event_loop.run());
+        // A loop that overlooks it has no deadline that would make it look again.
+        seen.recv_timeout(Duration::from_secs(20)).unwrap();
+        mailbox.post(Post::Drain(Duration::ZERO));
+        mailbox.ring();
+        running.join().unwrap().unwrap();
+    }
 }
