@@ -19,6 +19,7 @@ mod report;
 mod target;
 mod words;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use args::{Command, Options};
@@ -27,7 +28,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 fn main() -> ExitCode {
     match args::parse(lexopt::Parser::from_env()) {
         Ok(Command::Help) => {
-            print!("{}", args::HELP);
+            print(args::HELP);
             ExitCode::SUCCESS
         }
         Ok(Command::Run(options)) => run(&options),
@@ -62,11 +63,16 @@ fn raise_file_limit() {
 fn print_or_fail(text: Result<String, String>) -> ExitCode {
     match text {
         Ok(text) => {
-            print!("{text}");
+            print(&text);
             ExitCode::SUCCESS
         }
         Err(sentence) => complain(&sentence),
     }
+}
+
+fn print(text: &str) {
+    // Whoever wanted it may have read enough (`| head`).
+    let _gone = io::stdout().write_all(text.as_bytes());
 }
 
 fn complain(sentence: &str) -> ExitCode {

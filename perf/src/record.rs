@@ -69,8 +69,10 @@ impl Record {
 
     /// Prints the fields that have come since the last time.
     pub(crate) fn print(&mut self) {
+        let mut out = io::stdout().lock();
         for (name, value) in &self.fields[self.printed..] {
-            println!("{name:>36}  {}", readable(value));
+            // Whoever read the table may have gone (`| head`); the run goes on, for the file.
+            let _gone = writeln!(out, "{name:>36}  {}", readable(value));
         }
         self.printed = self.fields.len();
     }
