@@ -1,5 +1,6 @@
 //! What the kernel says about a process (proc(5)).
 
+use std::collections::HashSet;
 use std::fs;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
@@ -38,11 +39,15 @@ impl Process {
         number(11) + number(12)
     }
 
-    /// Limits the descriptors that it may open from now on; those that it has, it keeps.
-    pub(crate) fn limit_descriptors(self, count: u64) {
+    /// Leaves room for `count` more descriptors; those that it has, it keeps.
+    pub(crate) fn limit_descriptors(self, count: usize) {
+        let names =
+            fs::read_dir(self.path("fd")).expect("a running process has descriptors").map(|entry| entry.expect("it runs").file_name());
+        let used: HashSet<usize> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+        // The kernel gives out the lowest free numbers, all below the limit.
+        let limit = (0..).filter(|number| !used.contains(number)).nth(count).map(|number: usize| number as u64);
         let pid = Pid::from_raw(self.pid as i32);
-        let limit = Rlimit { current: Some(count), maximum: Some(count) };
-        prlimit(pid, Resource::Nofile, limit).expect("the limit of a child can be lowered");
+        prlimit(pid, Resource::Nofile, Rlimit { current: limit, maximum: limit }).expect("the limit of a child can be lowered");
     }
 
     fn path(self, file: &str) -> String {
