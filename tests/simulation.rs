@@ -23,6 +23,8 @@ mod cluster;
 mod frames;
 #[path = "support/random.rs"]
 mod random;
+#[path = "support/toy_redis.rs"]
+mod toy_redis;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +35,7 @@ use random::Random;
 use texto::hub::CloseReason;
 use texto::wire::delivery::Refusal;
 
-const RUNS: u64 = 300;
+const RUNS: u64 = 200;
 const STEPS: usize = 4000;
 
 /// Clients at the same time.
@@ -42,22 +44,11 @@ const ACTORS_MAX: usize = 20;
 /// A client whose closing takes as long as this may have been given up.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Says which run it was when one fails.
-struct Epitaph(u64);
-
-impl Drop for Epitaph {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("this was run {0}; play it again with TEXTO_SEED={0}", self.0);
-        }
-    }
-}
-
 #[test]
 fn acknowledged_messages_arrive_once_in_order_whatever_happens() {
     let mut seen = BTreeMap::new();
     for seed in random::seeds(RUNS) {
-        let epitaph = Epitaph(seed);
+        let epitaph = random::Epitaph(seed);
         Run::new(seed).play(&mut seen);
         drop(epitaph);
     }

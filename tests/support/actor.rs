@@ -15,6 +15,8 @@ pub(crate) struct Entry {
     /// The text as JSON.
     pub(crate) json: String,
     pub(crate) sender: usize,
+    /// The session of the sender.
+    pub(crate) session: String,
     pub(crate) receiver: String,
     /// `None` while there is no answer; then nothing for an ack, or the description of the error.
     pub(crate) answer: Option<Result<(), String>>,
@@ -77,9 +79,9 @@ impl Actor {
         }
     }
 
-    /// Whether all its requests have been answered.
+    /// Whether all that it said has been answered: messages, nonsense and pings.
     pub(crate) fn is_content(&self) -> bool {
-        self.waiting.values().all(VecDeque::is_empty)
+        self.waiting.values().all(VecDeque::is_empty) && self.nonsense == 0 && self.pings.is_empty()
     }
 
     /// The bytes of a new message for the client `receiver`.
@@ -89,7 +91,14 @@ impl Actor {
         let name = format!("{}/{}", self.number, self.sent);
         let json = format!("\"{name} {}\"", padding(dice));
         let id = format!("{:08x}-0000-4000-8000-{:012x}", self.number, self.sent);
-        let entry = Entry { json: json.clone(), sender: self.number, receiver: receiver.into(), answer: None, arrivals: 0 };
+        let entry = Entry {
+            json: json.clone(),
+            sender: self.number,
+            session: session.clone(),
+            receiver: receiver.into(),
+            answer: None,
+            arrivals: 0,
+        };
         ledger.insert(name.clone(), entry);
         self.waiting.entry(receiver.into()).or_default().push_back((id.clone(), name));
         let data = format!(r#"{{"receiver_id":"{receiver}","text":{json}}}"#);
@@ -183,6 +192,7 @@ impl Actor {
         let entry = ledger.get_mut(name).unwrap_or_else(|| panic!("{name} was never sent"));
         entry.arrivals += 1;
         assert_eq!(entry.arrivals, 1, "{name} arrived twice");
+        assert_eq!(message["data"]["sender_id"].as_str(), Some(entry.session.as_str()), "{name} came under another name");
         assert_eq!(Some(&entry.receiver), self.session.as_ref(), "{name} was for someone else");
         assert!(whole.contains(&format!("\"text\":{}", entry.json)), "{name} was changed on the way: {whole}");
         let number: u32 = name.split_once('/').and_then(|(_, number)| number.parse().ok()).expect("a name ends with a number");

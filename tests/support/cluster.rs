@@ -1,5 +1,5 @@
-//! Nodes of several hubs each, and a toy Redis between them, in one thread: what the runtime and the broker do, step by step, with
-//! nothing happening unless the simulation says so.
+//! Nodes of several hubs each in one thread: what the runtime does, step by step, with nothing happening unless the simulation says so.
+//! What lies between the nodes is in `toy_redis.rs`.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -13,9 +13,6 @@ use super::random::Random;
 
 /// Messages of siblings and of Redis that wait in one mailbox. Small, so that it overflows now and then.
 const MAILBOX_MESSAGES_MAX: usize = 24;
-
-/// Messages that wait for Redis at one node.
-const QUEUE_MAX: usize = 48;
 
 /// How Redis is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,25 +28,25 @@ pub(crate) enum Health {
 }
 
 /// What waits in the mailbox of a loop.
-enum Post {
+pub(crate) enum Post {
     FromSibling(Delivery),
     FromBroker(Delivery),
     Settled(Settlement),
 }
 
 /// What waits for Redis.
-struct Publication {
-    delivery: Delivery,
+pub(crate) struct Publication {
+    pub(crate) delivery: Delivery,
     /// Who waits for the answer; nobody if it was passed on for a sibling that had not found the recipient.
-    request: Option<Request>,
+    pub(crate) request: Option<Request>,
     /// Refused already, and waits only for its turn, because answers do not overtake each other.
-    refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Refusal>,
 }
 
 /// One event loop.
-struct Loop {
+pub(crate) struct Loop {
     hub: Hub<usize, Router>,
-    mailbox: VecDeque<Post>,
+    pub(crate) mailbox: VecDeque<Post>,
     counted: Counted,
 }
 
@@ -66,13 +63,13 @@ struct Counted {
 }
 
 /// One node.
-struct Node {
-    tag: NodeTag,
-    loops: Vec<Loop>,
-    queue: VecDeque<Publication>,
+pub(crate) struct Node {
+    pub(crate) tag: NodeTag,
+    pub(crate) loops: Vec<Loop>,
+    pub(crate) queue: VecDeque<Publication>,
     /// What the subscriber has not read yet.
-    subscription: VecDeque<Delivery>,
-    is_subscribed: bool,
+    pub(crate) subscription: VecDeque<Delivery>,
+    pub(crate) is_subscribed: bool,
     is_draining: bool,
 }
 
@@ -103,7 +100,7 @@ pub(crate) struct Cluster {
     /// The messages that a part outside of the hubs dropped after they had been acknowledged, as Pub/Sub may.
     pub(crate) lost: HashSet<String>,
     pub(crate) wires: Vec<Wire>,
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     settings: HubSettings,
     has_broker: bool,
     ids: IdSource,
@@ -147,7 +144,7 @@ impl Cluster {
         (self.nodes.len(), self.nodes[0].loops.len())
     }
 
-    fn at(&mut self, place: (usize, usize)) -> &mut Loop {
+    pub(crate) fn at(&mut self, place: (usize, usize)) -> &mut Loop {
         &mut self.nodes[place.0].loops[place.1]
     }
 
@@ -288,86 +285,13 @@ impl Cluster {
         }
     }
 
-    fn post(&mut self, place: (usize, usize), post: Post) -> bool {
+    pub(crate) fn post(&mut self, place: (usize, usize), post: Post) -> bool {
         let mailbox = &mut self.at(place).mailbox;
         let has_room = mailbox.len() < MAILBOX_MESSAGES_MAX;
         if has_room {
             mailbox.push_back(post);
         }
         has_room
-    }
-
-    fn enqueue(&mut self, node: usize, delivery: Delivery, request: Option<Request>) {
-        let queue = &mut self.nodes[node].queue;
-        let refusal = (queue.len() >= QUEUE_MAX).then_some(Refusal::QueueFull);
-        queue.push_back(Publication { delivery, request, refusal });
-    }
-
-    /// The publisher of a node hands at most `messages` messages to Redis.
-    pub(crate) fn publish(&mut self, node: usize, messages: usize, dice: &mut Random) {
-        for _ in 0..messages {
-            let Some(Publication { delivery, request, refusal }) = self.nodes[node].queue.pop_front() else { return };
-            let (is_taken, outcome) = match (refusal, self.health) {
-                (Some(refusal), _) => (false, Err(refusal)),
-                (None, Health::Up) => (true, Ok(())),
-                (None, Health::Down) => (false, Err(Refusal::Down)),
-                (None, Health::Rejecting) => (false, Err(Refusal::Rejected)),
-                (None, Health::Stalled) => (dice.one_in(2), Err(Refusal::Unanswered)),
-            };
-            if let Some(request) = request {
-                let sender = (node, usize::from(request.client.event_loop()));
-                // Settlements are always taken: each answers a request that is itself bounded by the queue.
-                self.at(sender).mailbox.push_back(Post::Settled(Settlement { request, outcome }));
-            }
-            if is_taken {
-                self.fan_out(&delivery);
-            } else if request.is_none() {
-                self.lose(&delivery);
-            }
-        }
-    }
-
-    /// Redis gives a message to all who have subscribed to its channel.
-    fn fan_out(&mut self, delivery: &Delivery) {
-        let mut payload = Vec::new();
-        delivery.write_payload(&mut payload);
-        let copy = Delivery::parse(&payload).expect("what a node publishes, a node can read");
-        assert_eq!(&copy, delivery);
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].tag != delivery.to.tag() {
-                continue;
-            }
-            if self.nodes[node].is_subscribed {
-                self.nodes[node].subscription.push_back(copy.clone());
-            } else {
-                self.lose(delivery);
-            }
-        }
-    }
-
-    /// The subscriber of a node reads at most `messages` messages.
-    pub(crate) fn subscribe(&mut self, node: usize, messages: usize) {
-        for _ in 0..messages {
-            let Some(delivery) = self.nodes[node].subscription.pop_front() else { return };
-            let number = usize::from(delivery.to.event_loop());
-            if number < self.nodes[node].loops.len() && !self.post((node, number), Post::FromBroker(delivery.clone())) {
-                self.lose(&delivery);
-            }
-        }
-    }
-
-    /// The subscriber of a node loses its connection, or gets one again.
-    pub(crate) fn set_subscribed(&mut self, node: usize, is_subscribed: bool) {
-        self.nodes[node].is_subscribed = is_subscribed;
-        if !is_subscribed {
-            for delivery in std::mem::take(&mut self.nodes[node].subscription) {
-                self.lose(&delivery);
-            }
-        }
-    }
-
-    fn lose(&mut self, delivery: &Delivery) {
-        self.lost.insert(delivery.text.borrow().as_json().to_owned());
     }
 
     /// A node begins to close its clients.
@@ -386,21 +310,6 @@ impl Cluster {
             self.forget(node);
             self.nodes[node] = self.new_node(self.nodes[node].loops.len(), dice);
         }
-    }
-
-    /// What is still under way in a node that ends is lost.
-    fn forget(&mut self, node: usize) {
-        let posts: Vec<Post> = self.nodes[node].loops.iter_mut().flat_map(|event_loop| std::mem::take(&mut event_loop.mailbox)).collect();
-        for post in posts {
-            match post {
-                Post::FromSibling(delivery) | Post::FromBroker(delivery) => self.lose(&delivery),
-                Post::Settled(_) => {}
-            }
-        }
-        for publication in std::mem::take(&mut self.nodes[node].queue) {
-            self.lose(&publication.delivery);
-        }
-        self.set_subscribed(node, false);
     }
 
     /// Whether nothing is under way between the loops, and nothing is owed that a client would take.

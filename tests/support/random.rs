@@ -48,3 +48,14 @@ pub(crate) fn seeds(runs: u64) -> std::ops::Range<u64> {
 pub(crate) fn is_replay() -> bool {
     std::env::var("TEXTO_SEED").is_ok()
 }
+
+/// Says which run it was when one fails.
+pub(crate) struct Epitaph(pub(crate) u64);
+
+impl Drop for Epitaph {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was run {0}; play it again with TEXTO_SEED={0}", self.0);
+        }
+    }
+}
