@@ -69,11 +69,17 @@ impl Directory {
 
     /// The slot listed under `hash` that `is_it`.
     pub fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let segment = &self.segments[self.root(hash)];
-        segment.probe(hash).map(|at| segment.entries[at]).take_while(|&found| found != FREE).find_map(|found| {
-            let slot = found & SLOT_MASK;
-            (found == entry(hash, slot) && is_it(slot)).then_some(slot)
-        })
+        let entries = &self.segments[self.root(hash)].entries;
+        let mut at = home(hash);
+        // A segment always has a free entry, so this ends.
+        while entries[at] != FREE {
+            let slot = entries[at] & SLOT_MASK;
+            if entries[at] == entry(hash, slot) && is_it(slot) {
+                return Some(slot);
+            }
+            at = (at + 1) % SEGMENT_ENTRIES;
+        }
+        None
     }
 
     /// Lists `slot` under `hash`; `hash_of` tells the hashes of the other slots, should they have to move.

@@ -368,6 +368,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
         let limits = self.peers.settings.message;
         let mut partial = self.take_partial(key);
         let had_partial = partial.is_some();
+        let mut is_older = had_partial;
         let mut input = bytes;
         loop {
             match message::next(&mut partial, &mut input, limits) {
@@ -375,13 +376,16 @@ impl<S, M: MessageHandler> Hub<S, M> {
                 Ok(None) => break,
                 Err(violation) => return self.peers.fail(key, violation),
             }
+            // What was incomplete before may have ended; the message that begins behind it has a time of its own.
+            is_older &= partial.as_ref().is_some_and(|partial| partial.is_in_message());
             if !self.peers.is_open(key) {
                 return;
             }
         }
         match partial {
-            Some(partial) => self.put_partial(key, partial, had_partial),
-            None => self.peers.release(key),
+            Some(partial) => self.put_partial(key, partial, is_older),
+            None if had_partial => self.peers.release(key),
+            None => {}
         }
     }
 

@@ -16,7 +16,7 @@ use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::wire::answer::{Answer, Body};
 use crate::wire::delivery::{Delivery, Request, Settlement};
 use crate::wire::envelope::{Envelope, Refused, Said};
-use crate::wire::id::{ClientId, MessageId};
+use crate::wire::id::{ClientId, MessageId, SpelledId};
 use crate::wire::reject::Reject;
 use crate::wire::text::Text;
 use crate::wire::upgrade::{Opening, Page};
@@ -56,25 +56,26 @@ impl Router {
         Router { loops, has_broker, pages, forwards: Vec::new() }
     }
 
-    fn route<S>(&mut self, peers: &mut Peers<S>, key: Key, request: Request, receiver: ClientId, text: Text<'_>) {
+    fn route<S>(&mut self, peers: &mut Peers<S>, from: &Client, id: MessageId, receiver: ClientId, text: Text<'_>) {
         if let Some(recipient) = peers.find(receiver) {
             peers.tally.sends_to_loop += 1;
-            say(peers, key, request.id, Body::Ack);
-            receive(peers, recipient, request.client, text);
+            say(peers, from, id, Body::Ack);
+            receive(peers, recipient, &from.id, text);
             return;
         }
         let Some(route) = self.way_to(receiver, peers) else {
             peers.tally.sends_to_nobody += 1;
-            say(peers, key, request.id, Body::Ack);
+            say(peers, from, id, Body::Ack);
             return;
         };
         match route {
             Route::Sibling(_) => peers.tally.sends_to_sibling += 1,
             Route::Broker => peers.tally.sends_to_broker += 1,
         }
-        peers.expect_answer(key);
-        let delivery = Delivery { to: receiver, from: request.client, text: text.to_owned() };
-        self.forwards.push(Forward { delivery, request, route });
+        peers.expect_answer(from.key);
+        let client = from.id.id();
+        let delivery = Delivery { to: receiver, from: client, text: text.to_owned() };
+        self.forwards.push(Forward { delivery, request: Request { client, id }, route });
     }
 
     /// Where a client that is not on this loop may be.
@@ -90,27 +91,40 @@ impl Router {
     }
 }
 
+/// A client that something is said to.
+struct Client {
+    key: Key,
+    id: SpelledId,
+}
+
+impl Client {
+    fn of<S>(peers: &Peers<S>, key: Key) -> Option<Client> {
+        peers.client_id(key).map(|id| Client { key, id: id.into() })
+    }
+}
+
 impl MessageHandler for Router {
     fn opened<S>(&mut self, peers: &mut Peers<S>, key: Key, opening: &Opening<'_>) {
         if !opening.has_parameter("nogreet") {
+            let Some(client) = Client::of(peers, key) else { return };
             let id = peers.message_id();
-            say(peers, key, id, Body::Connection);
+            say(peers, &client, id, Body::Connection);
         }
     }
 
     fn message<S>(&mut self, peers: &mut Peers<S>, key: Key, message: Message<'_>) {
-        let Some(client) = peers.client_id(key) else { return };
+        let Some(client) = Client::of(peers, key) else { return };
         let parsed = match message {
-            Message::Text(text) => Envelope::parse(text, client),
+            Message::Text(text) => Envelope::parse(text, &client.id),
             Message::Binary(_) => Err(Refused { id: None, reject: Reject::Binary }),
         };
         let is_within_rate = peers.charge_message(key);
         match parsed {
-            Ok(envelope) if !is_within_rate => reject(peers, key, Some(envelope.id), Reject::TooManyMessages),
-            Err(refused) if !is_within_rate => reject(peers, key, refused.id, Reject::TooManyMessages),
-            Err(refused) => reject(peers, key, refused.id, refused.reject),
-            Ok(Envelope { id, said: Said::Registration }) => say(peers, key, id, Body::Connection),
-            Ok(Envelope { id, said: Said::Send { receiver, text } }) => self.route(peers, key, Request { client, id }, receiver, text),
+            Ok(envelope) if !is_within_rate => reject(peers, &client, Some(envelope.id), Reject::TooManyMessages),
+            Err(refused) if !is_within_rate => reject(peers, &client, refused.id, Reject::TooManyMessages),
+            Err(refused) => reject(peers, &client, refused.id, refused.reject),
+            Ok(Envelope { id, said: Said::Registration }) => say(peers, &client, id, Body::Connection),
+            Ok(Envelope { id, said: Said::Send { receiver, text } }) => self.route(peers, &client, id, receiver, text),
             Ok(Envelope { said: Said::Notice, .. }) => {}
         }
     }
@@ -121,7 +135,7 @@ impl MessageHandler for Router {
 
     fn deliver<S>(&mut self, peers: &mut Peers<S>, delivery: &Delivery) -> bool {
         let recipient = peers.find(delivery.to);
-        let is_delivered = recipient.is_some_and(|key| receive(peers, key, delivery.from, delivery.text.borrow()));
+        let is_delivered = recipient.is_some_and(|key| receive(peers, key, &delivery.from.into(), delivery.text.borrow()));
         match is_delivered {
             true => peers.tally.deliveries += 1,
             false => peers.tally.deliveries_dropped += 1,
@@ -131,9 +145,10 @@ impl MessageHandler for Router {
 
     fn settle<S>(&mut self, peers: &mut Peers<S>, settlement: Settlement) {
         let Some(key) = peers.take_answered(settlement.request.client) else { return };
+        let client = Client { key, id: settlement.request.client.into() };
         match settlement.outcome {
-            Ok(()) => say(peers, key, settlement.request.id, Body::Ack),
-            Err(refusal) => reject(peers, key, Some(settlement.request.id), Reject::NotHandedOn(refusal)),
+            Ok(()) => say(peers, &client, settlement.request.id, Body::Ack),
+            Err(refusal) => reject(peers, &client, Some(settlement.request.id), Reject::NotHandedOn(refusal)),
         }
         peers.farewell(key);
     }
@@ -144,24 +159,23 @@ impl MessageHandler for Router {
 }
 
 /// Answers one request, or says something of the server's own.
-fn say<S>(peers: &mut Peers<S>, key: Key, id: MessageId, body: Body<'_>) {
-    let Some(client) = peers.client_id(key) else { return };
-    let answer = Answer { client, id, body };
-    if let Some(out) = peers.owe(key, answer.json_len() + FRAME_HEADER_BYTES_MAX) {
+fn say<S>(peers: &mut Peers<S>, client: &Client, id: MessageId, body: Body<'_>) {
+    let answer = Answer { client: &client.id, id, body };
+    if let Some(out) = peers.owe(client.key, answer.json_len() + FRAME_HEADER_BYTES_MAX) {
         answer.write(out);
     }
 }
 
-fn reject<S>(peers: &mut Peers<S>, key: Key, id: Option<MessageId>, reject: Reject) {
+fn reject<S>(peers: &mut Peers<S>, client: &Client, id: Option<MessageId>, reject: Reject) {
     peers.tally.count_reject(reject);
     let id = id.unwrap_or_else(|| peers.message_id());
-    say(peers, key, id, Body::Error(reject));
+    say(peers, client, id, Body::Error(reject));
 }
 
 /// Hands a message to its recipient. Returns whether it was put into the queue.
-fn receive<S>(peers: &mut Peers<S>, recipient: Key, sender: ClientId, text: Text<'_>) -> bool {
-    let Some(client) = peers.client_id(recipient) else { return false };
-    let answer = Answer { client, id: peers.message_id(), body: Body::Receive { sender, text } };
+fn receive<S>(peers: &mut Peers<S>, recipient: Key, sender: &SpelledId, text: Text<'_>) -> bool {
+    let Some(client) = Client::of(peers, recipient) else { return false };
+    let answer = Answer { client: &client.id, id: peers.message_id(), body: Body::Receive { sender, text } };
     let frame_bytes = answer.json_len() + FRAME_HEADER_BYTES_MAX;
     // Another implementation's node may have larger limits. What would never fit is no fault of the reader.
     if frame_bytes > peers.outbox_bytes_max() {

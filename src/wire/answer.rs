@@ -3,7 +3,7 @@
 //! It is appended to an outgoing queue as a whole frame. Every length is known before, so nothing is copied twice.
 
 use super::frame::{self, Kind};
-use super::id::{ClientId, MessageId, UUID_TEXT_LEN};
+use super::id::{MessageId, SpelledId, UUID_TEXT_LEN};
 use super::reject::Reject;
 use super::text::Text;
 use crate::limits::{ENVELOPE_BYTES_MAX, FRAME_HEADER_BYTES_MAX};
@@ -11,7 +11,7 @@ use crate::limits::{ENVELOPE_BYTES_MAX, FRAME_HEADER_BYTES_MAX};
 /// What the server says to one client, as frames appended to that client's outgoing queue.
 pub struct Answer<'a> {
     /// The recipient's own session.
-    pub client: ClientId,
+    pub client: &'a SpelledId,
     /// The id of the request, or a fresh one.
     pub id: MessageId,
     /// What is said.
@@ -30,7 +30,7 @@ pub enum Body<'a> {
     /// `receive`: a message from another client.
     Receive {
         /// Who sent it.
-        sender: ClientId,
+        sender: &'a SpelledId,
         /// What it says.
         text: Text<'a>,
     },
@@ -79,10 +79,10 @@ impl Answer<'_> {
 
     fn write_json(&self, out: &mut Vec<u8>) {
         let head = push(out, HEAD);
-        self.client.write(place(head, HEAD_CLIENT_AT));
+        *place(head, HEAD_CLIENT_AT) = *self.client.text();
         self.id.write(place(head, HEAD_ID_AT));
         match self.body {
-            Body::Connection => self.client.write(place(push(out, CONNECTION), CONNECTION_CLIENT_AT)),
+            Body::Connection => *place(push(out, CONNECTION), CONNECTION_CLIENT_AT) = *self.client.text(),
             Body::Ack => out.extend_from_slice(ACK),
             Body::Error(reject) => {
                 for part in [ERROR[0], reject.code(), ERROR[1], reject.description(), ERROR[2]] {
@@ -90,7 +90,7 @@ impl Answer<'_> {
                 }
             }
             Body::Receive { sender, text } => {
-                sender.write(place(push(out, RECEIVE), RECEIVE_SENDER_AT));
+                *place(push(out, RECEIVE), RECEIVE_SENDER_AT) = *sender.text();
                 out.extend_from_slice(text.as_json().as_bytes());
                 out.extend_from_slice(RECEIVE_END);
             }
@@ -115,14 +115,15 @@ const _: () = assert!(HEAD.len() + RECEIVE.len() + RECEIVE_END.len() + FRAME_HEA
 mod tests {
     use super::*;
     use crate::wire::delivery::Refusal;
+    use crate::wire::id::ClientId;
 
     const CLIENT: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
     const SENDER: &str = "11e55044-10b1-426f-9247-bb680e5fe0c8";
     const ID: &str = "22e55044-10b1-426f-9247-bb680e5fe0c8";
 
     fn check(body: Body<'_>, kind: &str, data: &str) {
-        let client = ClientId::parse(CLIENT.as_bytes()).unwrap();
-        let answer = Answer { client, id: MessageId::parse(ID.as_bytes()).unwrap(), body };
+        let client = ClientId::parse(CLIENT.as_bytes()).unwrap().into();
+        let answer = Answer { client: &client, id: MessageId::parse(ID.as_bytes()).unwrap(), body };
         let mut out = Vec::new();
         answer.write(&mut out);
         let expected = format!(r#"{{"client_id":"{CLIENT}","id":"{ID}","kind":"{kind}","data":{data}}}"#);
@@ -137,7 +138,7 @@ mod tests {
         check(Body::Ack, "ack", "null");
         check(Body::Error(Reject::UnknownKind), "error", r#"{"code":"EKIND","description":"kind is none that exists"}"#);
         let raw = serde_json::value::RawValue::from_string(r#""a\n\u00e9""#.into()).unwrap();
-        let sender = ClientId::parse(SENDER.as_bytes()).unwrap();
+        let sender = &ClientId::parse(SENDER.as_bytes()).unwrap().into();
         let text = Text::new(&raw).unwrap();
         check(Body::Receive { sender, text }, "receive", &format!(r#"{{"sender_id":"{SENDER}","text":"a\n\u00e9"}}"#));
     }

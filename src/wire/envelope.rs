@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::id::{ClientId, MessageId};
+use super::id::{ClientId, MessageId, SpelledId};
 use super::plain;
 use super::reject::Reject;
 use super::text::Text;
@@ -52,13 +52,13 @@ pub struct Refused {
 
 impl<'a> Envelope<'a> {
     /// Reads what the client of `session` said.
-    pub fn parse(text: &'a str, session: ClientId) -> Result<Envelope<'a>, Refused> {
-        let fields = match plain::read(text) {
+    pub fn parse(text: &'a str, session: &'a SpelledId) -> Result<Envelope<'a>, Refused> {
+        let fields = match plain::read(text, session) {
             Some(fields) => Ok(fields),
             None => Fields::parse(text),
         };
         match fields {
-            Ok(fields) => fields.resolve(session).map_err(|reject| Refused { id: fields.id.value(), reject }),
+            Ok(fields) => fields.resolve(session.id()).map_err(|reject| Refused { id: fields.id.value(), reject }),
             Err(error) => Err(Refused { id: find_id(text), reject: syntax_reject(&error) }),
         }
     }
@@ -486,12 +486,10 @@ mod tests {
     const OTHER: &str = "11e55044-10b1-426f-9247-bb680e5fe0c8";
     const ID: &str = "22e55044-10b1-426f-9247-bb680e5fe0c8";
 
-    fn session() -> ClientId {
-        ClientId::parse(SESSION.as_bytes()).unwrap()
-    }
+    static SESSION_ID: std::sync::OnceLock<SpelledId> = std::sync::OnceLock::new();
 
     fn parse(json: &str) -> Result<Envelope<'_>, Refused> {
-        Envelope::parse(json, session())
+        Envelope::parse(json, SESSION_ID.get_or_init(|| ClientId::parse(SESSION.as_bytes()).unwrap().into()))
     }
 
     fn send(data: &str) -> String {

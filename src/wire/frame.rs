@@ -7,12 +7,10 @@
 //!  +-+-+-+-+-------+ +-+-------------+
 //! ```
 //!
-//! tungstenite's [`FrameHeader`] reads the bits. Every rule that a header can break is checked here, as soon as the header is
-//! whole and before a byte of the payload is stored.
+//! Every rule that a header can break is checked as soon as the header is whole and before a byte of the payload is stored. Opcodes are
+//! tungstenite's; its header type is not used, because it copies each field through a cursor, at four times the instructions, and
+//! does not tell whether a length has its shortest form.
 
-use std::io::Cursor;
-
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::limits::CONTROL_BYTES_MAX;
@@ -94,12 +92,10 @@ impl Kind {
             OpCode::Control(Control::Close) => Ok(Kind::Close),
             OpCode::Control(Control::Ping) => Ok(Kind::Ping),
             OpCode::Control(Control::Pong) => Ok(Kind::Pong),
-            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => Err(RESERVED_OPCODE),
+            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => Err(Violation::Protocol("reserved opcode")),
         }
     }
 }
-
-const RESERVED_OPCODE: Violation = Violation::Protocol("reserved opcode");
 
 /// The header of a frame from a client that broke no rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,30 +123,60 @@ pub struct Progress {
 
 /// Reads the header at the start of `bytes` and how many bytes it takes, or `None` when it is not whole yet.
 pub fn parse_header(bytes: &[u8], progress: Progress) -> Result<Option<(Header, usize)>, Violation> {
-    let mut cursor = Cursor::new(bytes);
-    let Some((header, len)) = FrameHeader::parse(&mut cursor).map_err(|_| RESERVED_OPCODE)? else {
-        return Ok(None);
+    let [first, second, rest @ ..] = bytes else { return Ok(None) };
+    let Some((len, rest)) = parse_len(second & LENGTH, rest) else { return Ok(None) };
+    let mask = match second & MASKED {
+        0 => None,
+        _ => match rest.first_chunk() {
+            None => return Ok(None),
+            mask => mask.copied(),
+        },
     };
-    let consumed = cursor.position() as usize;
-    let minimal = header.len(len) == consumed;
-    check(&header, len, minimal, progress).map(|header| Some((header, consumed)))
+    let header = check(*first, len, mask, progress)?;
+    let header_len = bytes.len() - rest.len() + size_of_val(&header.mask);
+    if header_len > shortest_len(len) {
+        return Err(Violation::Protocol("payload length not in its shortest form"));
+    }
+    Ok(Some((header, header_len)))
 }
 
-fn check(header: &FrameHeader, len: u64, minimal: bool, progress: Progress) -> Result<Header, Violation> {
-    if header.rsv1 || header.rsv2 || header.rsv3 {
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const LENGTH: u8 = 0x7f;
+
+/// The length of the payload, of which the second byte of the header has `short`, and what follows it.
+fn parse_len(short: u8, rest: &[u8]) -> Option<(u64, &[u8])> {
+    match short {
+        126 => rest.split_first_chunk().map(|(len, rest)| (u64::from(u16::from_be_bytes(*len)), rest)),
+        127 => rest.split_first_chunk().map(|(len, rest)| (u64::from_be_bytes(*len), rest)),
+        _ => Some((u64::from(short), rest)),
+    }
+}
+
+/// Bytes of the shortest header with a mask and this length of payload.
+fn shortest_len(len: u64) -> usize {
+    match len {
+        0..=125 => 6,
+        126..=0xffff => 8,
+        _ => 14,
+    }
+}
+
+fn check(first: u8, len: u64, mask: Option<[u8; 4]>, progress: Progress) -> Result<Header, Violation> {
+    if first & RESERVED != 0 {
         return Err(Violation::Protocol("reserved bit set without an extension"));
     }
-    let kind = Kind::of(header.opcode)?;
-    let mask = header.mask.ok_or(Violation::Protocol("frame from a client is not masked"))?;
+    let kind = Kind::of(OpCode::from(first & OPCODE))?;
+    let mask = mask.ok_or(Violation::Protocol("frame from a client is not masked"))?;
+    let fin = first & FIN != 0;
     if kind.is_control() {
-        check_control(header.is_final, len)?;
+        check_control(fin, len)?;
     } else {
         check_data(kind, len, progress)?;
     }
-    if !minimal {
-        return Err(Violation::Protocol("payload length not in its shortest form"));
-    }
-    Ok(Header { kind, fin: header.is_final, len: len as usize, mask: Mask(mask) })
+    Ok(Header { kind, fin, len: len as usize, mask: Mask(mask) })
 }
 
 fn check_control(fin: bool, len: u64) -> Result<(), Violation> {
@@ -210,7 +236,6 @@ impl Mask {
 
 /// Appends the header of an unfragmented frame from the server.
 pub fn write_header(out: &mut Vec<u8>, kind: Kind, payload_len: usize) {
-    const FIN: u8 = 0x80;
     let first = FIN | u8::from(kind.opcode());
     match payload_len {
         0..=125 => out.extend_from_slice(&[first, payload_len as u8]),

@@ -33,37 +33,32 @@ fn parse_hyphenated(text: &[u8]) -> Option<Uuid> {
     if HYPHENS_AT.iter().any(|&at| text[at] != b'-') {
         return None;
     }
-    let mut digits = [0; 32];
-    digits[..8].copy_from_slice(&text[..8]);
-    digits[8..12].copy_from_slice(&text[9..13]);
-    digits[12..16].copy_from_slice(&text[14..18]);
-    digits[16..20].copy_from_slice(&text[19..23]);
-    digits[20..].copy_from_slice(&text[24..]);
-    let mut value = 0;
-    for eight in digits.as_chunks().0 {
-        value = value << 32 | u128::from(hexadecimal(*eight)?);
-    }
-    Some(Uuid::from_u128(value))
+    let eight = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits));
+    let four = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from(u32::from_be_bytes(*digits)));
+    let (value_0, wrong_0) = hexadecimal(eight(0));
+    let (value_1, wrong_1) = hexadecimal(four(9) << 32 | four(14));
+    let (value_2, wrong_2) = hexadecimal(four(19) << 32 | four(24));
+    let (value_3, wrong_3) = hexadecimal(eight(28));
+    let is_right = wrong_0 | wrong_1 | wrong_2 | wrong_3 == 0;
+    is_right.then(|| Uuid::from_u64_pair(value_0 << 32 | value_1, value_2 << 32 | value_3))
 }
 
-/// The value of eight hexadecimal digits, of which each is a byte of one word: all eight are looked at by the same few operations.
-fn hexadecimal(digits: [u8; 8]) -> Option<u32> {
+/// The value of eight hexadecimal digits, of which each is a byte of `word`: all eight are looked at by the same few operations. The
+/// value means nothing unless the second number is zero.
+fn hexadecimal(word: u64) -> (u64, u64) {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x80 * ONES;
-    let word = u64::from_be_bytes(digits);
-    // The top bit of each byte tells whether it is at least `least`. The byte must be ASCII, so that nothing is borrowed from its neighbour.
-    let at_least = |word: u64, least: u8| ((word | TOPS) - u64::from(least) * ONES) & TOPS;
+    // The top bit of each byte tells whether it is at least `least`. The bytes must be ASCII, so that nothing is borrowed from a neighbour.
+    let at_least = |word: u64, least: u8| (word | TOPS) - u64::from(least) * ONES;
     let lower = word | (0x20 * ONES);
     let is_digit = at_least(word, b'0') & !at_least(word, b'9' + 1);
     let is_letter = at_least(lower, b'a') & !at_least(lower, b'f' + 1);
-    if word & TOPS != 0 || is_digit | is_letter != TOPS {
-        return None;
-    }
+    let wrong = (word | !(is_digit | is_letter)) & TOPS;
     // Letters have bit 6 set, and the low four bits of `a` are 1.
     let nibbles = (word & (0x0f * ONES)) + ((word >> 6) & ONES) * 9;
     let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
     let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
-    Some((halves | halves >> 16) as u32)
+    ((halves | halves >> 16) & 0xffff_ffff, wrong)
 }
 
 /// Writes the lower-case hyphenated text.
@@ -146,6 +141,33 @@ impl fmt::Display for ClientId {
 impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// A client's id together with its text, for where the text is needed more than once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpelledId {
+    id: ClientId,
+    text: [u8; UUID_TEXT_LEN],
+}
+
+impl SpelledId {
+    /// The id.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// The lower-case hyphenated text.
+    pub fn text(&self) -> &[u8; UUID_TEXT_LEN] {
+        &self.text
+    }
+}
+
+impl From<ClientId> for SpelledId {
+    fn from(id: ClientId) -> SpelledId {
+        let mut text = [0; UUID_TEXT_LEN];
+        id.write(&mut text);
+        SpelledId { id, text }
     }
 }
 

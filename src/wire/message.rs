@@ -57,7 +57,7 @@ pub struct Partial {
 impl Partial {
     /// Whether a message has begun and not ended: what a deadline has to watch.
     pub fn is_in_message(&self) -> bool {
-        self.header.len > 0 || self.frame.is_some() || self.message.is_some()
+        self.header.len > 0 || self.frame.is_some() || self.message.as_ref().is_some_and(|message| !message.is_complete)
     }
 
     fn progress(&self, limits: Limits) -> Progress {

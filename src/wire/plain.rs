@@ -7,12 +7,12 @@
 //! Invariant: what this reads, `envelope.rs` reads too, with the same result.
 
 use super::envelope::{DataFields, Fields, Found, KindName};
-use super::id::{ClientId, MessageId, UUID_TEXT_LEN};
+use super::id::{ClientId, MessageId, SpelledId, UUID_TEXT_LEN};
 use super::text::Text;
 
-/// The fields of a plain document; `None` for one that is not.
-pub(super) fn read(text: &str) -> Option<Fields<'_>> {
-    let mut scan = Scan { text, at: 0 };
+/// The fields of a plain document from the client of `session`; `None` for one that is not plain.
+pub(super) fn read<'a>(text: &'a str, session: &'a SpelledId) -> Option<Fields<'a>> {
+    let mut scan = Scan { text, rest: text.as_bytes(), session };
     let mut fields = Fields::default();
     scan.object(|scan| {
         if scan.name(br#""client_id""#)? {
@@ -28,7 +28,7 @@ pub(super) fn read(text: &str) -> Option<Fields<'_>> {
         }
     })?;
     scan.skip_blanks();
-    (scan.at == text.len()).then_some(fields)
+    scan.rest.is_empty().then_some(fields)
 }
 
 /// Fills an empty place. A field that is there twice is not plain.
@@ -36,31 +36,39 @@ fn put<T>(place: &mut Found<T>, found: Found<T>) -> Option<()> {
     matches!(std::mem::replace(place, found), Found::Missing).then_some(())
 }
 
-/// A document, and how far it has been read. Invariant: `at` stands between two characters.
+/// A document, and what of it has not been read yet.
 struct Scan<'a> {
     text: &'a str,
-    at: usize,
+    rest: &'a [u8],
+    session: &'a SpelledId,
 }
 
 impl<'a> Scan<'a> {
-    fn rest(&self) -> &'a [u8] {
-        &self.text.as_bytes()[self.at..]
+    #[inline]
+    fn skip_blanks(&mut self) {
+        // Mostly there is none, and one comparison tells.
+        if self.rest.first().is_some_and(|&byte| byte <= b' ') {
+            self.skip_some_blanks();
+        }
     }
 
-    fn skip_blanks(&mut self) {
-        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.text.as_bytes().get(self.at) {
-            self.at += 1;
+    #[cold]
+    fn skip_some_blanks(&mut self) {
+        while let [b' ' | b'\n' | b'\t' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
         }
     }
 
     /// Goes on behind `token`, if it stands here. With its length known, it is compared as a word or two.
     #[inline]
     fn take<const N: usize>(&mut self, token: &[u8; N]) -> bool {
-        let is_here = self.rest().first_chunk() == Some(token);
-        if is_here {
-            self.at += N;
+        match self.rest.split_first_chunk() {
+            Some((here, rest)) if here == token => {
+                self.rest = rest;
+                true
+            }
+            Some(_) | None => false,
         }
-        is_here
     }
 
     /// Goes on behind `token`, which has to come, after any blanks.
@@ -95,22 +103,20 @@ impl<'a> Scan<'a> {
     }
 
     /// A string as long as a UUID.
-    fn uuid(&mut self) -> Option<&'a [u8]> {
-        let rest = self.rest();
-        match (rest.first(), rest.get(UUID_TEXT_LEN + 1)) {
-            (Some(b'"'), Some(b'"')) => {
-                self.at += UUID_TEXT_LEN + 2;
-                Some(&rest[1..=UUID_TEXT_LEN])
-            }
-            _ => None,
-        }
+    fn uuid(&mut self) -> Option<&'a [u8; UUID_TEXT_LEN]> {
+        self.take(b"\"").then_some(())?;
+        let (uuid, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        self.take(b"\"").then_some(uuid)
     }
 
     fn client_id_or_null(&mut self) -> Option<Found<ClientId>> {
         if self.take(b"null") {
             return Some(Found::Null);
         }
-        ClientId::parse(self.uuid()?).map(Found::Value)
+        let uuid = self.uuid()?;
+        // Nearly always it is the client's own id, which is known.
+        if uuid == self.session.text() { Some(Found::Value(self.session.id())) } else { ClientId::parse(uuid).map(Found::Value) }
     }
 
     fn kind(&mut self) -> Option<KindName> {
@@ -144,16 +150,16 @@ impl<'a> Scan<'a> {
 
     /// A string with any escape but those by number, which may be half of a surrogate pair.
     fn string(&mut self) -> Option<Text<'a>> {
-        let start = self.at;
+        let start = self.text.len() - self.rest.len();
         self.take(b"\"").then_some(())?;
         loop {
-            self.at += plain_len(self.rest());
-            match self.rest() {
-                [b'"', ..] => {
-                    self.at += 1;
-                    return Some(Text::of_checked(&self.text[start..self.at]));
+            self.rest = &self.rest[plain_len(self.rest)..];
+            match self.rest {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
+                    return Some(Text::of_checked(&self.text[start..self.text.len() - rest.len()]));
                 }
-                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
+                [b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => self.rest = rest,
                 // An escape by number, a control character, or the end.
                 _ => return None,
             }
@@ -163,12 +169,27 @@ impl<'a> Scan<'a> {
 
 /// How many bytes there are before the first that means something in a JSON string: a quote, a backslash or a control character.
 fn plain_len(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 16;
-    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
-    // Whole blocks first: without an early exit inside, the compiler looks at all bytes of one at once.
-    let blocks = bytes.chunks_exact(BLOCK).take_while(|block| !block.iter().fold(false, |seen, &byte| seen | is_special(byte))).count();
-    let start = blocks * BLOCK;
-    start + bytes[start..].iter().position(|&byte| is_special(byte)).unwrap_or(bytes.len() - start)
+    const WORD: usize = size_of::<u64>();
+    let (words, last) = bytes.as_chunks::<WORD>();
+    for (index, word) in words.iter().enumerate() {
+        let special = special_bytes(u64::from_le_bytes(*word));
+        if special != 0 {
+            return index * WORD + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < b' ';
+    bytes.len() - last.len() + last.iter().position(is_special).unwrap_or(last.len())
+}
+
+/// Sets the top bit of each byte of `word` that is a quote, a backslash or a control character. Above the lowest of those it may be wrong,
+/// because what is subtracted borrows from the next byte.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x80 * ONES;
+    // A byte below the one subtracted from it borrows, which sets its top bit, unless that was set before.
+    let below = |word: u64, limit: u8| word.wrapping_sub(u64::from(limit) * ONES) & !word;
+    let equal = |byte: u8| below(word ^ (u64::from(byte) * ONES), 1);
+    (below(word, b' ') | equal(b'"') | equal(b'\\')) & TOPS
 }
 
 #[cfg(test)]
@@ -177,9 +198,14 @@ mod tests {
 
     const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
+    fn session() -> SpelledId {
+        ClientId::parse(UUID.as_bytes()).unwrap().into()
+    }
+
     fn check(json: &str, is_plain: bool) {
         let json = json.replace('U', UUID);
-        let plain = read(&json);
+        let session = session();
+        let plain = read(&json, &session);
         assert_eq!(plain.is_some(), is_plain, "{json}");
         if let Some(fields) = plain {
             assert_eq!(Some(fields), Fields::parse(&json).ok(), "{json}");
@@ -240,6 +266,7 @@ mod tests {
         let whole =
             r#"{"client_id":"U","id":"U","kind":"send","data":{"receiver_id":"U","text":"a\n\"é😀 bcdefghijklmnop"}}"#.replace('U', UUID);
         let odd = b"\"\\{}:,nu \t\x01a0[]";
+        let session = session();
         let mut ids = crate::wire::id::IdSource::seeded(5);
         for _ in 0..100_000 {
             let mut bytes = whole.clone().into_bytes();
@@ -252,7 +279,7 @@ mod tests {
                 }
             }
             let Ok(json) = String::from_utf8(bytes) else { continue };
-            if let Some(fields) = read(&json) {
+            if let Some(fields) = read(&json, &session) {
                 assert_eq!(Some(fields), Fields::parse(&json).ok(), "{json}");
             }
         }
@@ -260,7 +287,7 @@ mod tests {
 
     #[test]
     fn special_bytes_are_found_wherever_they_stand() {
-        for len in 0..70 {
+        for len in 0..40 {
             let mut bytes = vec![b'a'; len];
             assert_eq!(plain_len(&bytes), len);
             for at in 0..len {
