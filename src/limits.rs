@@ -108,8 +108,12 @@ pub const POSTS_KEPT: usize = 4096;
 /// Milliseconds without a departure after which a loop gives memory back.
 pub const QUIET_MS: u64 = 1_000;
 
-/// Departures that make it worth asking the allocator to give memory back, which takes it milliseconds.
-pub const DEPARTED_TO_TRIM: usize = 256;
+/// Milliseconds after which a loop gives memory back although clients go on departing: on a large node there is never a quiet second.
+pub const UNQUIET_MS_MAX: u64 = 30_000;
+
+/// Departures that make it worth asking the allocator to give memory back, which takes it milliseconds. What fewer leave behind is some
+/// megabytes at most: larger blocks go back to the system by themselves, see `runtime/sys.rs`.
+pub const DEPARTED_TO_TRIM: usize = 32;
 
 /// Bytes that an entry is counted with besides its text: its slot here, its allocation, and its recipient in the table, each with the
 /// slack that growing containers have. So the bound on bytes holds for a flood of empty texts, too.

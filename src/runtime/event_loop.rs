@@ -27,13 +27,14 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::departures::Departures;
 use super::exchange::Exchange;
 use super::listener::{Accepted, Listener};
 use super::mailbox::{Mailbox, Post};
 use super::metrics::Status;
 use super::sys;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
-use crate::limits::{ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_KEPT, QUIET_MS, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES};
+use crate::limits::{ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES};
 use crate::wire::delivery::Settlement;
 
 // Keys have a slot number of 24 bits in their lower half, so these are none.
@@ -59,8 +60,7 @@ pub struct EventLoop<M> {
     unsettled: Vec<Key>,
     forwards: Vec<Forward>,
     settled: Vec<Settlement>,
-    departed: usize,
-    last_departure: Moment,
+    departures: Departures,
 }
 
 /// A connection to go on reading.
@@ -119,8 +119,7 @@ impl<M: MessageHandler> EventLoop<M> {
             unsettled: Vec::new(),
             forwards: Vec::new(),
             settled: Vec::new(),
-            departed: 0,
-            last_departure: Moment::default(),
+            departures: Departures::default(),
         })
     }
 
@@ -162,8 +161,7 @@ impl<M: MessageHandler> EventLoop<M> {
         if !self.backlog.is_empty() || self.listener.is_ready(self.now) {
             return Some(Duration::ZERO);
         }
-        let quiet = (self.departed > 0).then(|| self.last_departure.plus(Duration::from_millis(QUIET_MS)));
-        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), quiet];
+        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.departures.due()];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.after(self.now))
     }
 
@@ -325,20 +323,18 @@ impl<M: MessageHandler> EventLoop<M> {
             drop(socket);
             log::debug!("a connection has ended: {}", reason.label());
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
-            self.departed += 1;
-            self.last_departure = self.now;
+            self.departures.note(self.now);
         }
-        if self.departed > 0 && self.now >= self.last_departure.plus(Duration::from_millis(QUIET_MS)) {
-            self.tidy_up();
+        if let Some(departed) = self.departures.take_due(self.now) {
+            self.tidy_up(departed);
         }
     }
 
-    /// A storm has passed, and there is time to give back what it needed.
-    fn tidy_up(&mut self) {
-        if self.hub.shrink() || self.departed >= DEPARTED_TO_TRIM {
+    /// Gives back what connections needed that have ended.
+    fn tidy_up(&mut self, departed: usize) {
+        if self.hub.shrink() || departed >= DEPARTED_TO_TRIM {
             sys::trim_heap();
         }
-        self.departed = 0;
     }
 
     fn publish(&mut self) {
