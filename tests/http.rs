@@ -16,6 +16,9 @@ const HOST: &str = "Host: localhost\r\n";
 /// The shortest handshake timeout; a node counts in whole milliseconds.
 const ALMOST_A_SECOND: Duration = Duration::from_millis(990);
 
+/// The lines of a request but for its Host, and the status and some fields of the response.
+type Row<'a> = (&'a str, u16, &'a [(&'a str, &'a str)]);
+
 /// Asks for something and compares what has to be compared; a `*` stands for any value of a field, a `-` for no such field.
 fn check(address: SocketAddr, request: &str, status: u16, fields: &[(&str, &str)]) -> Response {
     let shown = &request[..request.len().min(200)];
@@ -79,7 +82,7 @@ fn what_cannot_be_had_gets_its_status_and_its_fields() {
     let pages = [("Allow", "GET, HEAD")];
     let not_an_upgrade = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "-")];
     let wrong_version = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
-    let rows: &[(&str, u16, &[(&str, &str)])] = &[
+    let rows: &[Row<'_>] = &[
         ("GET /nothing HTTP/1.1", 404, &[("Allow", "-")]),
         ("GET /v1/texto/ HTTP/1.1", 404, &[]),
         ("GET /V1/TEXTO HTTP/1.1", 404, &[]),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::error::ProtocolError;
-use tungstenite::protocol::Role;
+use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
 use super::PATIENCE;
@@ -60,7 +60,9 @@ impl Client {
         let response = http.response();
         assert_eq!(response.status, 101, "{response:?}");
         let (stream, rest) = http.into_parts();
-        Client { socket: WebSocket::from_partially_read(stream, rest, Role::Client, None), id: String::new() }
+        // Small, because some tests have thousands of clients.
+        let config = WebSocketConfig::default().read_buffer_size(4096);
+        Client { socket: WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)), id: String::new() }
     }
 
     /// The session.
@@ -76,6 +78,11 @@ impl Client {
     /// The socket.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         self.socket.get_mut()
+    }
+
+    /// Keeps the connection and lets go of everything else.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.socket.into_inner()
     }
 
     /// Says any bytes. A node that has hung up does not make this fail: what it said before is still to be read.
