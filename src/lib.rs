@@ -21,7 +21,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | 4 | [`server`], [`config`] | life cycle and settings |
-//! | 3 | [`runtime`], [`broker`] | effects: sockets and the clock, Redis. They meet in `runtime::exchange` |
+//! | 3 | [`runtime`], [`broker`] | effects: sockets and the clock, Redis. They meet where messages pass (`runtime::exchange`) and where the operator looks (`runtime::admin`) |
 //! | 2 | [`hub`] | decisions for the clients of one loop: pure, time is an argument |
 //! | 1 | [`wire`] | words: bytes to values and back |
 //! | 0 | [`limits`] | every bound |

@@ -15,7 +15,7 @@ const FLOORS: [(&str, u32); 8] =
     [("limits", 0), ("wire", 1), ("hub", 2), ("runtime", 3), ("broker", 3), ("config", 4), ("server", 4), ("main", 5)];
 
 /// Files that may use a neighbour on their own floor, and the neighbour: here the loops and the broker meet, and the life of a node begins.
-const NEIGHBOURS: [(&str, &str); 2] = [("runtime/exchange.rs", "broker"), ("server.rs", "config")];
+const NEIGHBOURS: [(&str, &str); 3] = [("runtime/exchange.rs", "broker"), ("runtime/admin.rs", "broker"), ("server.rs", "config")];
 
 /// Words that belong to certain modules or files alone.
 const HOMES: [(&str, &[&str]); 9] = [

@@ -13,10 +13,12 @@
 //! the ended ones are reaped.
 
 mod close_reason;
+mod closing;
 mod connection;
 mod deadlines;
 mod directory;
 mod expiry;
+mod intake;
 mod outbox;
 mod peers;
 mod router;
@@ -33,14 +35,14 @@ pub use tally::{STATUSES, Tally};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use connection::{Connection, Input, Peer, Phase};
+use connection::{Connection, Peer, Phase};
 use deadlines::Deadlines;
 use expiry::Drain;
 
 use crate::wire::delivery::{Delivery, Settlement};
 use crate::wire::id::{IdSource, NodeTag};
-use crate::wire::message::{self, Event, Limits, Partial};
-use crate::wire::upgrade::{self, Asked, Opening, Page, Refusal};
+use crate::wire::message::Limits;
+use crate::wire::upgrade::{Opening, Page};
 
 /// What an operator may set of a hub.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -184,9 +186,8 @@ impl<S, M: MessageHandler> Hub<S, M> {
         match peer.connection {
             Connection::Open { .. } => self.peers.let_go(key, None, CloseReason::HungUp),
             Connection::Opening { .. } => self.peers.end(key, CloseReason::HungUp),
-            // It leaves before it could be sent away.
             Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } if reason.close_frame().is_some() => {
-                self.peers.let_go(key, None, CloseReason::HungUp);
+                self.peers.let_go_unheard(key, reason);
             }
             Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing, .. } | Connection::Closed { .. } => {}
             Connection::Closing { phase: Phase::AwaitingClose | Phase::Lingering, reason, .. } => self.end_after_flush(key, reason),
@@ -286,165 +287,6 @@ impl<S, M: MessageHandler> Hub<S, M> {
     fn end_after_flush(&mut self, key: Key, reason: CloseReason) {
         self.peers.begin_closing(key, Phase::Flushing, reason);
         self.peers.end_if_flushed(key);
-    }
-
-    /// Bytes of a request head, or of one that began before.
-    fn receive_head(&mut self, key: Key, bytes: &mut [u8]) {
-        let mut stored = Input::None;
-        self.peers.with_work(key, |work| stored = std::mem::take(&mut work.input));
-        let Input::Head(mut head) = stored else { return self.read_head(key, bytes) };
-        // A head that ends, ends with a line: no line, nothing to read again.
-        let may_be_whole = bytes.contains(&b'\n') || head.len() + bytes.len() >= crate::limits::HEAD_BYTES_MAX;
-        head.extend_from_slice(bytes);
-        if may_be_whole {
-            self.read_head(key, &mut head);
-        } else {
-            self.peers.with_work(key, |work| work.input = Input::Head(head));
-        }
-    }
-
-    fn read_head(&mut self, key: Key, bytes: &mut [u8]) {
-        let head_len = match upgrade::read(bytes, self.peers.settings.endpoint) {
-            Asked::Incomplete => return self.peers.with_work(key, |work| work.input = Input::Head(bytes.to_vec())),
-            Asked::Refused(refusal) => return self.refuse(key, refusal),
-            Asked::Page { path, method } => {
-                return match self.handler.page(path) {
-                    None => self.refuse(key, Refusal::NotFound),
-                    Some(page) => {
-                        let status = page.status_code(method);
-                        self.answer(key, status, |out| page.write(out, method));
-                    }
-                };
-            }
-            Asked::WebSocket(opening) => match self.admission(key) {
-                Err(refusal) => return self.refuse(key, refusal),
-                Ok(()) => {
-                    self.switch(key, &opening);
-                    opening.head_len
-                }
-            },
-        };
-        self.receive_frames(key, &mut bytes[head_len..]);
-    }
-
-    fn admission(&self, key: Key) -> Result<(), Refusal> {
-        match self.peers.peer(key).map(|peer| &peer.connection) {
-            _ if self.drain.is_some() => Err(Refusal::Draining),
-            Some(Connection::Opening { is_surplus: true, .. }) => Err(Refusal::Full),
-            _ => Ok(()),
-        }
-    }
-
-    /// The 101: from here on the client has a session.
-    fn switch(&mut self, key: Key, opening: &Opening<'_>) {
-        let now = self.peers.now.stamp();
-        if let Some(out) = self.peers.append(key) {
-            opening.write(out);
-        }
-        if let Some(peer) = self.peers.peer_mut(key) {
-            let work = peer.connection.work_place().and_then(Option::take);
-            peer.connection = Connection::Open { is_pinged: false, debt: 0, heard: now, work };
-            self.peers.list(key);
-            self.peers.tally.count_response(101);
-            self.handler.opened(&mut self.peers, key, opening);
-        }
-    }
-
-    fn refuse(&mut self, key: Key, refusal: Refusal) {
-        self.answer(key, refusal.code(), |out| refusal.write(out));
-    }
-
-    /// An HTTP response, after which the connection ends.
-    fn answer(&mut self, key: Key, status: u16, write: impl FnOnce(&mut Vec<u8>)) {
-        let reason = if status == 408 { CloseReason::SlowHead } else { CloseReason::Answered };
-        self.peers.begin_closing(key, Phase::Lingering, reason);
-        self.peers.tally.count_response(status);
-        if let Some(out) = self.peers.append(key) {
-            write(out);
-        }
-    }
-
-    fn receive_frames(&mut self, key: Key, bytes: &mut [u8]) {
-        let limits = self.peers.settings.message;
-        let mut partial = self.take_partial(key);
-        let had_partial = partial.is_some();
-        let mut is_older = had_partial;
-        let mut input = bytes;
-        loop {
-            match message::next(&mut partial, &mut input, limits) {
-                Ok(Some(event)) => self.act(key, event),
-                Ok(None) => break,
-                Err(violation) => return self.peers.fail(key, violation),
-            }
-            // What was incomplete before may have ended; the message that begins behind it has a time of its own.
-            is_older &= partial.as_ref().is_some_and(|partial| partial.is_in_message());
-            if !self.peers.is_open(key) {
-                return;
-            }
-        }
-        match partial {
-            Some(partial) => self.put_partial(key, partial, is_older),
-            None if had_partial => self.peers.release(key),
-            None => {}
-        }
-    }
-
-    fn act(&mut self, key: Key, event: Event<'_>) {
-        match event {
-            Event::Text(text) => self.receive_message(key, Message::Text(text)),
-            Event::Binary(bytes) => self.receive_message(key, Message::Binary(bytes)),
-            Event::Ping(payload) => self.peers.pong(key, payload),
-            Event::Pong => {}
-            Event::Close(code) => self.peers.let_go(key, Some(code), CloseReason::ClosedByPeer),
-        }
-    }
-
-    fn receive_message(&mut self, key: Key, message: Message<'_>) {
-        self.peers.tally.messages_received += 1;
-        self.handler.message(&mut self.peers, key, message);
-    }
-
-    /// We have sent Close, or are about to, and look for the client's among what it had still to say.
-    fn receive_close(&mut self, key: Key, bytes: &mut [u8]) {
-        let limits = self.peers.settings.message;
-        let mut partial = self.take_partial(key);
-        let mut input = bytes;
-        let close = loop {
-            match message::next(&mut partial, &mut input, limits) {
-                Ok(Some(Event::Close(code))) => break Ok(code),
-                Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong)) => {}
-                Ok(None) => return partial.map_or((), |partial| self.put_partial(key, partial, true)),
-                Err(violation) => break Err(violation),
-            }
-        };
-        let Some(Connection::Closing { phase, reason, .. }) = self.peers.peer(key).map(|peer| &peer.connection) else { return };
-        match (phase, close) {
-            (Phase::AwaitingAnswers, Ok(code)) => self.peers.let_go(key, Some(code), CloseReason::ClosedByPeer),
-            (Phase::AwaitingAnswers, Err(violation)) => self.peers.fail(key, violation),
-            (Phase::AwaitingClose | Phase::Flushing | Phase::Lingering, _) => {
-                let reason = *reason;
-                self.end_after_flush(key, reason);
-            }
-        }
-    }
-
-    fn take_partial(&mut self, key: Key) -> Option<Box<Partial>> {
-        let work = self.peers.peer_mut(key)?.connection.work()?;
-        match std::mem::take(&mut work.input) {
-            Input::Message(partial) => Some(partial),
-            Input::None | Input::Head(_) => None,
-        }
-    }
-
-    /// Keeps what is incomplete. The deadline of a message counts from its first byte, so an older one goes on counting.
-    fn put_partial(&mut self, key: Key, partial: Box<Partial>, is_older: bool) {
-        let now = self.peers.now.stamp();
-        self.peers.with_work(key, |work| {
-            work.input = Input::Message(partial);
-            if !is_older {
-                work.input_since = now;
-            }
-        });
     }
 }
 

@@ -10,12 +10,12 @@ use slab::Slab;
 
 use super::HubSettings;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Input, Peer, Phase, Work};
+use super::connection::{Connection, Peer, Work};
 use super::deadlines::Moment;
 use super::directory::Directory;
 use super::tally::Tally;
 use crate::limits::{CONTROL_BYTES_MAX, FRAME_HEADER_BYTES_MAX, SPARES_MAX};
-use crate::wire::frame::{self, Kind, Violation};
+use crate::wire::frame::{self, Kind};
 use crate::wire::id::{ClientId, IdSource, MessageId, NodeTag};
 
 /// A connection of one hub. It never leaves its loop; between threads a client is a [`ClientId`].
@@ -142,21 +142,6 @@ impl<S> Peers<S> {
         Some(key)
     }
 
-    /// Lets a client go that was leaving, or to be sent away, and is owed no answer any more.
-    pub fn farewell(&mut self, key: Key) {
-        let Some(Peer { connection, .. }) = self.peer_mut(key) else { return };
-        let Connection::Closing { phase: Phase::AwaitingAnswers, reason, work, .. } = connection else { return };
-        let farewell = match work {
-            Some(work) if work.unanswered > 0 => return,
-            Some(work) => work.farewell.take(),
-            None => None,
-        };
-        match *reason {
-            reason if reason.close_frame().is_some() => self.close(key, reason),
-            _ => self.flush_and_end(key, farewell),
-        }
-    }
-
     /// Whether the client may say one more message now, which it is charged for. Always, unless a rate is set.
     ///
     /// A leaky bucket: each message is a debt of a second divided by the rate, which time pays back; more than a second of it is too much.
@@ -170,122 +155,6 @@ impl<S> Peers<S> {
             *debt = owed as u16;
         }
         is_within
-    }
-
-    /// Closes the connection: says so with the code of `reason`, then waits for the client's Close. A reason without a code ends it at once.
-    pub fn close(&mut self, key: Key, reason: CloseReason) {
-        match reason.close_frame() {
-            None => self.end(key, reason),
-            Some((code, words)) if self.peer(key).is_some_and(|peer| peer.connection.is_listed()) => {
-                self.begin_closing(key, Phase::AwaitingClose, reason);
-                self.say_close(key, Some(code), words);
-            }
-            // The last word has been said already.
-            Some(_) => {}
-        }
-    }
-
-    /// Closes the connection as [`Peers::close`] does, but not before its messages that are on their way are answered. It is not
-    /// listened to meanwhile, or a client that never pauses would never be sent away.
-    pub(super) fn close_when_answered(&mut self, key: Key, reason: CloseReason) {
-        match self.peer_mut(key).and_then(|peer| peer.connection.work()) {
-            Some(work) if work.unanswered > 0 => self.begin_closing(key, Phase::AwaitingAnswers, reason),
-            Some(_) | None => self.close(key, reason),
-        }
-    }
-
-    /// Fails the connection (RFC 6455 section 7.1.7): the stream has no meaning after a violation.
-    pub(super) fn fail(&mut self, key: Key, violation: Violation) {
-        self.begin_closing(key, Phase::Lingering, violation.into());
-        self.say_close(key, Some(violation.code()), violation.reason());
-    }
-
-    /// The client leaves, with a Close frame of `code` (`Some`) or by closing its side (`None`): what it is owed is said first.
-    pub(super) fn let_go(&mut self, key: Key, farewell: Option<Option<u16>>, reason: CloseReason) {
-        let Some(peer) = self.peer_mut(key) else { return };
-        match peer.connection.work() {
-            Some(work) if work.unanswered > 0 => {
-                work.farewell = farewell;
-                self.begin_closing(key, Phase::AwaitingAnswers, reason);
-            }
-            Some(_) | None => {
-                self.begin_closing(key, Phase::Flushing, reason);
-                self.flush_and_end(key, farewell);
-            }
-        }
-    }
-
-    /// Says the last word, if there is one, and ends the connection when all is written.
-    fn flush_and_end(&mut self, key: Key, farewell: Option<Option<u16>>) {
-        if let Some(code) = farewell {
-            self.say_close(key, code, "");
-        }
-        self.change_phase(key, Phase::Flushing);
-        self.end_if_flushed(key);
-    }
-
-    /// Ends a connection that has said its last word.
-    pub(super) fn end_if_flushed(&mut self, key: Key) {
-        let Some(Peer { connection, .. }) = self.peer_mut(key) else { return };
-        if let Connection::Closing { phase: Phase::Flushing, reason, work, .. } = connection
-            && work.as_ref().is_none_or(|work| work.outbox.is_empty())
-        {
-            let reason = *reason;
-            self.end(key, reason);
-        }
-    }
-
-    fn change_phase(&mut self, key: Key, new: Phase) {
-        if self.peer(key).is_some_and(|peer| peer.connection.is_listed()) {
-            self.unlist(key);
-        }
-        if let Some(Peer { connection: Connection::Closing { phase, .. }, .. }) = self.peer_mut(key) {
-            *phase = new;
-        }
-    }
-
-    /// Closes are said beyond the bound of the outbox: the one frame that must not be refused for want of room.
-    fn say_close(&mut self, key: Key, code: Option<u16>, words: &str) {
-        if let Some(out) = self.append(key) {
-            frame::write_close(out, code, words);
-        }
-    }
-
-    /// Moves the connection on to `Closing`, unless it is there already.
-    pub(super) fn begin_closing(&mut self, key: Key, phase: Phase, reason: CloseReason) {
-        let since = self.now.stamp();
-        let is_unanswered = phase == Phase::AwaitingAnswers;
-        // Whether the client's Close is still to come, now or when all is answered.
-        let awaits_close = phase == Phase::AwaitingClose || is_unanswered && reason.close_frame().is_some();
-        let Some(peer) = self.peer_mut(key) else { return };
-        if peer.connection.is_listed() && !is_unanswered {
-            self.unlist(key);
-        }
-        let Some(peer) = self.peer_mut(key) else { return };
-        let Some(work) = peer.connection.work_place() else { return };
-        let mut work = work.take();
-        if let Some(work) = &mut work {
-            // Of what comes now only a Close frame is of interest, and that only where a message is not cut in two.
-            work.input = match std::mem::take(&mut work.input) {
-                Input::Message(partial) if awaits_close => Input::Message(partial),
-                Input::None | Input::Head(_) | Input::Message(_) => Input::None,
-            };
-        }
-        peer.connection = Connection::Closing { phase, reason, since, work };
-    }
-
-    /// Ends the connection here and now. It is freed by `reap`, after the batch: until then an event for it may still be in hand.
-    pub(super) fn end(&mut self, key: Key, reason: CloseReason) {
-        let Some(peer) = self.peer_mut(key) else { return };
-        if peer.connection.is_listed() {
-            self.unlist(key);
-        }
-        let Some(peer) = self.peer_mut(key) else { return };
-        let Some(place) = peer.connection.work_place() else { return };
-        let work = place.take();
-        peer.connection = Connection::Closed { reason };
-        self.ended.push(key);
-        drop(work);
     }
 
     /// Where to append to the outbox of a connection that is not closed, whatever its state.
@@ -341,7 +210,7 @@ impl<S> Peers<S> {
         self.directory.insert(hash_of(key.slot), key.slot, hash_of);
     }
 
-    fn unlist(&mut self, key: Key) {
+    pub(super) fn unlist(&mut self, key: Key) {
         let slots = &self.slots;
         let hash_of = |slot: u32| slots[slot as usize].serial.hash();
         self.directory.remove(hash_of(key.slot), key.slot, hash_of);

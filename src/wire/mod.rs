@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod delivery;
 pub mod envelope;
+mod fields;
 pub mod frame;
 pub mod id;
 pub mod message;

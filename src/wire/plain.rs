@@ -1,12 +1,12 @@
 //! The envelope in the form in which nearly every client sends it, read without a general JSON parser.
 //!
 //! Plain is: one object with some of the four fields, each once; ids and kind as strings without escapes; `data` null, or an object
-//! with just `receiver_id` and `text`. What is not plain, be it only unusual or wrong, is left to `envelope.rs`, which knows all of JSON; so
+//! with just `receiver_id` and `text`. What is not plain, be it only unusual or wrong, is left to `fields.rs`, which knows all of JSON; so
 //! nothing is decided here that is not decided there in the same way, only for a third of the instructions.
 //!
-//! Invariant: what this reads, `envelope.rs` reads too, with the same result.
+//! Invariant: what this reads, `fields.rs` reads too, with the same result.
 
-use super::envelope::{DataFields, Fields, Found, KindName};
+use super::fields::{DataFields, Fields, Found, KindName};
 use super::id::{ClientId, MessageId, SpelledId, UUID_TEXT_LEN};
 use super::text::Text;
 
