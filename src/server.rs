@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use signal_hook::consts::signal::{
     SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
@@ -32,6 +33,9 @@ use crate::runtime::sys::{self, FileLimit};
 use crate::wire::id::{IdSource, NodeTag};
 use crate::wire::message::Limits;
 use crate::wire::upgrade::Page;
+
+/// How long after Redis should have taken a message its sender may have to wait for the answer, on a busy machine.
+const ANSWER_SLACK: Duration = Duration::from_secs(1);
 
 /// Where clients connect to.
 const ENDPOINT: &str = "/v1/texto";
@@ -177,9 +181,17 @@ fn hub_settings(config: &Config, endpoint: Option<&'static str>) -> HubSettings 
         message_rate_max: config.message_rate,
         outbox_bytes_max: config.outbox_size,
         handshake_timeout: config.handshake_timeout,
-        close_timeout: config.close_timeout,
+        close_timeout: close_timeout(config),
         ping_after: config.ping_after,
         pong_timeout: config.pong_timeout,
+    }
+}
+
+/// Time for the closing handshake. A client that leaves is owed its answers first, and Redis may take its time for them.
+fn close_timeout(config: &Config) -> Duration {
+    match config.redis {
+        Some(_) => config.close_timeout.max(config.publish_timeout + ANSWER_SLACK),
+        None => config.close_timeout,
     }
 }
 

@@ -157,7 +157,8 @@ const TIMES: [Setting; 6] = [
         flag: "--close-timeout",
         variable: "TEXTO_CLOSE_TIMEOUT",
         metavar: "TIME",
-        help: "Time for the closing handshake.",
+        help: "Time for the closing handshake. With Redis at least a second more than --publish-timeout: a client that leaves gets its \
+               last answers first.",
         is_secret: false,
         set: |config, text| put(&mut config.close_timeout, values::duration(text, SECOND..=5 * MINUTE)),
         show: |config| values::show_duration(config.close_timeout),

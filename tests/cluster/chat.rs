@@ -185,7 +185,8 @@ fn check_leaver(mut client: Client, receiver: &mut Client, how: Leave) {
 #[test]
 fn who_leaves_while_redis_stalls_is_told_before_the_end() {
     let redis = Redis::start(&[]);
-    let (near, far) = (join(&redis, &[("publish-timeout", "500ms")]), join(&redis, &[]));
+    // The closing handshake has a deadline, but what is owed to the client before it has one of its own.
+    let (near, far) = (join(&redis, &[("publish-timeout", "3s"), ("close-timeout", "1s")]), join(&redis, &[]));
     let (mut leaver, receiver) = (near.client(), far.client());
     redis.pause();
     let ids: Vec<_> = (0..3).map(|_| leaver.send(receiver.id(), "bad timing")).collect();
