@@ -6,17 +6,16 @@
 // The whole file is tests; clippy allows these to unwrap, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+mod redis;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use redis::{Redis, free_port, wait_until};
 use texto::broker::{self, Address, Broker, Loops, Publication, Settings};
 use texto::wire::delivery::{Delivery, Refusal, Request, Settlement};
 use texto::wire::id::{ClientId, IdSource, MessageId, NodeTag};
@@ -29,14 +28,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// For tests in which Redis is healthy and only the machine may be slow.
 const GENEROUS: Duration = Duration::from_secs(15);
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// Keeps what is logged, at the default level of a node.
 struct Log(Mutex<Vec<String>>);
@@ -61,74 +52,6 @@ impl log::Log for Log {
 fn logged(url: &str) -> Vec<String> {
     let about = format!("Redis at {url} ");
     LOG.0.lock().unwrap().iter().filter(|line| line.contains(&about)).cloned().collect()
-}
-
-/// A redis-server of the test's own, killed when it goes out of scope.
-struct Redis {
-    folder: TempDir,
-    port: u16,
-    options: Vec<String>,
-    process: Option<Child>,
-}
-
-impl Redis {
-    fn start(options: &[&str]) -> Redis {
-        let folder = tempfile::tempdir().unwrap();
-        let mut redis =
-            Redis { folder, port: free_port(), options: options.iter().map(|&option| option.to_owned()).collect(), process: None };
-        redis.spawn();
-        redis
-    }
-
-    /// Starts it, on the same port after a [`Redis::kill`].
-    fn spawn(&mut self) {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(self.folder.path());
-        command.args(["--unixsocket", "redis.sock", "--daemonize", "no"]).args(&self.options);
-        self.process = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("redis-server is installed"));
-        wait_until("redis-server listens", || std::os::unix::net::UnixStream::connect(self.socket()).is_ok());
-    }
-
-    fn socket(&self) -> String {
-        self.folder.path().join("redis.sock").to_str().unwrap().to_owned()
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-            // The next one shows by this file that it listens.
-            fs::remove_file(self.socket()).unwrap();
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let process = self.process.as_ref().expect("it runs");
-        kill_process(Pid::from_child(process), signal).unwrap();
-    }
-
-    fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut connection = redis::Client::open(format!("unix://{}", self.socket())).unwrap().get_connection().unwrap();
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]).query(&mut connection).unwrap()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Below the ports that the kernel gives to outgoing connections: a dead one there could connect to itself.
-fn free_port() -> u16 {
-    let mut ids = IdSource::from_system().unwrap();
-    let ports = std::iter::repeat_with(|| 20_000 + (ids.bits() % 12_000) as u16);
-    ports.take(1000).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("one of a thousand ports is free")
 }
 
 /// What the loops of a node got, in order.
@@ -281,7 +204,7 @@ fn check_round_trip(sender: &Node, receiver: &Node) {
 #[test]
 fn messages_go_from_node_to_node_and_back() {
     let redis = Redis::start(&[]);
-    let (a, b) = (connected(&redis.url(), GENEROUS), connected(&format!("127.0.0.1:{}", redis.port), GENEROUS));
+    let (a, b) = (connected(&redis.url(), GENEROUS), connected(&format!("127.0.0.1:{}", redis.port()), GENEROUS));
     check_round_trip(&a, &b);
     check_round_trip(&b, &a);
     a.loops.wait("who and to whom", |record| {
@@ -396,7 +319,7 @@ fn answers_keep_their_order_while_redis_comes_and_goes_under_load() {
 fn a_stalled_redis_leaves_no_message_without_an_answer() {
     let redis = Redis::start(&[]);
     let node = connected(&redis.url(), ANSWER_TIMEOUT);
-    redis.signal(Signal::STOP);
+    redis.pause();
     let before = Instant::now();
     node.offer(stranger(1), 0..3);
     assert!(node.outcomes(3).iter().all(|outcome| matches!(outcome, Err(Refusal::Unanswered | Refusal::Down))));
@@ -406,7 +329,7 @@ fn a_stalled_redis_leaves_no_message_without_an_answer() {
     wait_until("the connection is given up", || !node.broker.status().is_publisher_up());
     node.offer(stranger(1), 3..5);
     assert_eq!(node.outcomes(5)[3..], [Err(Refusal::Down); 2]);
-    redis.signal(Signal::CONT);
+    redis.resume();
     node.wait_for_links();
     node.offer(stranger(1), 5..6);
     assert_eq!(node.outcomes(6)[5], Ok(()));
@@ -416,13 +339,13 @@ fn a_stalled_redis_leaves_no_message_without_an_answer() {
 fn what_is_queued_behind_a_stalled_batch_was_not_sent() {
     let redis = Redis::start(&[]);
     let node = connected(&redis.url(), ANSWER_TIMEOUT);
-    redis.signal(Signal::STOP);
+    redis.pause();
     node.offer(stranger(1), 0..2000);
     let outcomes = node.outcomes(2000);
     let written = outcomes.iter().take_while(|&&outcome| outcome == Err(Refusal::Unanswered)).count();
     assert!((1..2000).contains(&written), "{written} were written");
     assert!(outcomes[written..].iter().all(|&outcome| outcome == Err(Refusal::Down)));
-    redis.signal(Signal::CONT);
+    redis.resume();
 }
 
 #[test]
@@ -430,7 +353,7 @@ fn a_full_queue_refuses_in_its_place_and_others_at_once() {
     let redis = Redis::start(&[]);
     let node = node_with(&redis.url(), |settings| (settings.answer_timeout, settings.queue_bytes_max) = (Duration::from_secs(2), 2000));
     node.wait_for_links();
-    redis.signal(Signal::STOP);
+    redis.pause();
     node.offer(stranger(1), 0..20);
     let before = Instant::now();
     node.offer(stranger(2), 20..21);
@@ -440,7 +363,7 @@ fn a_full_queue_refuses_in_its_place_and_others_at_once() {
     let settlements = node.loops.wait("the others", |record| (record.settlements.len() == 21).then(|| record.settlements.clone()));
     assert_eq!(settlements[1..].iter().map(number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
     assert_eq!(settlements[20].outcome, Err(Refusal::QueueFull));
-    redis.signal(Signal::CONT);
+    redis.resume();
 }
 
 #[test]
@@ -465,7 +388,7 @@ fn payloads_of_other_implementations_are_read_and_garbage_is_dropped() {
 #[test]
 fn a_replica_is_no_place_to_publish_until_it_is_promoted() {
     let master = Redis::start(&[]);
-    let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", master.port)]);
+    let replica = Redis::start(&["--replicaof", &format!("127.0.0.1 {}", master.port())]);
     let node = node(&replica.url(), GENEROUS);
     let status = node.broker.status();
     wait_until("the subscription, which works on a replica", || status.is_subscriber_up());
@@ -475,7 +398,7 @@ fn a_replica_is_no_place_to_publish_until_it_is_promoted() {
     assert_eq!(node.outcomes(1), [Err(Refusal::Down)]);
     let _: () = replica.command(&["REPLICAOF", "NO", "ONE"]);
     node.wait_for_links();
-    let _: () = replica.command(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    let _: () = replica.command(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
     wait_until("the demotion is noticed with nothing sent", || !status.is_publisher_up());
 }
 
@@ -489,9 +412,9 @@ fn a_unix_socket_connects_as_well() {
 
 /// Waits until so many connections were made to the Redis at `url` that both threads of a node must have failed and tried again.
 fn wait_for_attempts(url: &str) {
-    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let mut connection = ::redis::Client::open(url).unwrap().get_connection().unwrap();
     let mut connections = || -> u64 {
-        let info: String = redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
+        let info: String = ::redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         line.expect("Redis counts its connections").parse().unwrap()
     };
@@ -506,7 +429,7 @@ fn wait_for_attempts(url: &str) {
 #[test]
 fn a_password_opens_redis_and_a_wrong_or_missing_one_does_not() {
     let redis = Redis::start(&["--requirepass", "open sesame"]);
-    let at = |credentials: &str| format!("redis://{credentials}127.0.0.1:{}/0", redis.port);
+    let at = |credentials: &str| format!("redis://{credentials}127.0.0.1:{}/0", redis.port());
     let unix = format!("redis+unix://{}?pass=open+sesame", redis.socket());
     check_round_trip(&connected(&at(":open%20sesame@"), GENEROUS), &connected(&unix, GENEROUS));
     for credentials in ["", ":wrong@", "nobody:open%20sesame@"] {
@@ -524,7 +447,7 @@ fn what_redis_does_not_allow_is_refused_and_the_connection_goes_on() {
     let redis = Redis::start(&[]);
     // May publish, but to no channel that a client's could be.
     let _: () = redis.command(&["ACL", "SETUSER", "silent", "on", ">pass", "+@all", "-role", "-psubscribe", "&elsewhere"]);
-    let node = node(&format!("redis://silent:pass@127.0.0.1:{}", redis.port), GENEROUS);
+    let node = node(&format!("redis://silent:pass@127.0.0.1:{}", redis.port()), GENEROUS);
     let status = node.broker.status();
     wait_until("the connection, although ROLE is refused", || status.is_publisher_up());
     node.offer(stranger(1), 0..3);
@@ -558,14 +481,14 @@ fn stopping_publishes_what_is_queued() {
 fn stopping_does_not_wait_for_a_stalled_redis() {
     let redis = Redis::start(&[]);
     let node = connected(&redis.url(), ANSWER_TIMEOUT);
-    redis.signal(Signal::STOP);
+    redis.pause();
     node.offer(stranger(1), 0..2000);
     let Node { broker, loops, .. } = node;
     let before = Instant::now();
     broker.stop();
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
     loops.wait("all are settled", |record| (record.settlements.len() == 2000).then_some(()));
-    redis.signal(Signal::CONT);
+    redis.resume();
 }
 
 /// A Redis of a few lines: confirms a subscription and then sends `pieces`, with pauses longer than the subscriber waits at a time.
@@ -599,19 +522,6 @@ fn a_message_that_comes_in_pieces_is_read_whole() {
     });
 }
 
-/// A certificate authority and a certificate of it for 127.0.0.1.
-fn make_certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().expect("openssl is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));
-    openssl(&format!("req {key} -keyout redis.key -out redis.csr -subj /CN=redis"));
-    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n").unwrap();
-    openssl("x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out redis.pem -days 2 -extfile names");
-}
-
 /// The roots are read from the environment, which cannot be changed safely in a process with threads: so this test runs itself again.
 #[test]
 fn tls_connects_to_who_has_a_trusted_certificate_and_to_nobody_else() {
@@ -619,17 +529,12 @@ fn tls_connects_to_who_has_a_trusted_certificate_and_to_nobody_else() {
     if let Ok(url) = std::env::var(URL) {
         return check_round_trip(&connected(&url, GENEROUS), &connected(&url, GENEROUS));
     }
-    let folder = tempfile::tempdir().unwrap();
-    make_certificates(folder.path());
-    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let port = free_port().to_string();
-    let tls = ["--tls-port", &port, "--tls-cert-file", &file("redis.pem"), "--tls-key-file", &file("redis.key")];
-    let _redis = Redis::start(&[&tls[..], &["--tls-ca-cert-file", &file("ca.pem"), "--tls-auth-clients", "no"]].concat());
-    let url = format!("rediss://127.0.0.1:{port}");
+    let redis = Redis::start_tls();
+    let url = format!("rediss://127.0.0.1:{}", redis.port());
 
     let name = "tls_connects_to_who_has_a_trusted_certificate_and_to_nobody_else";
     let mut again = Command::new(std::env::current_exe().unwrap());
-    let output = again.args(["--exact", name, "--nocapture"]).env(URL, &url).env("SSL_CERT_FILE", file("ca.pem")).output().unwrap();
+    let output = again.args(["--exact", name, "--nocapture"]).env(URL, &url).env("SSL_CERT_FILE", redis.authority()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let distrustful = node(&url, GENEROUS);
