@@ -92,7 +92,7 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
         let event_loop = EventLoop::new(number, prepared, Listener::new(socket), hub, Some(exchange), Arc::clone(&status))?;
         loops.push(thread::Builder::new().name(format!("texto-loop-{number}")).spawn(move || event_loop.run())?);
     }
-    start_admin(config, &status, broker.as_ref())?;
+    start_admin(config, &status, &mailboxes, broker.as_ref())?;
     announce(config, address, tag, files, &status);
 
     let joiner = join_all(loops, signals.handle())?;
@@ -148,7 +148,7 @@ fn start_broker(config: &Config, tag: NodeTag, mailboxes: &Arc<[Mailbox]>) -> io
 }
 
 /// The operator's side, on a loop of its own that ends with the process.
-fn start_admin(config: &Config, status: &Arc<Status>, broker: Option<&Broker>) -> io::Result<()> {
+fn start_admin(config: &Config, status: &Arc<Status>, mailboxes: &Arc<[Mailbox]>, broker: Option<&Broker>) -> io::Result<()> {
     let (address, is_given) = match config.admin_address {
         AdminAddress::Off => return Ok(()),
         AdminAddress::IfFree(address) => (address, false),
@@ -165,7 +165,7 @@ fn start_admin(config: &Config, status: &Arc<Status>, broker: Option<&Broker>) -
         }
     };
     log::info!("/ready and /metrics are on {}", socket.local_addr()?);
-    let admin = Admin::new(Arc::clone(status), broker.map(Broker::status));
+    let admin = Admin::new(Arc::clone(status), Arc::clone(mailboxes), broker.map(Broker::status));
     let hub = Hub::new(hub_settings(config, None), NodeTag::from_bits(0), 0, IdSource::from_system()?, admin);
     let own_status = Arc::new(Status::new(1, REFUSED_CONNECTIONS_MAX));
     let event_loop = EventLoop::new(0, Prepared::new()?, Listener::new(socket), hub, None, own_status)?;

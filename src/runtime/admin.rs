@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::mailbox::Mailbox;
 use super::metrics::{Exposition, Status};
 use crate::broker;
 use crate::hub::{Key, Message, MessageHandler, Peers};
@@ -16,13 +17,14 @@ use crate::wire::upgrade::Page;
 /// The handler of the operator's loop.
 pub struct Admin {
     status: Arc<Status>,
+    mailboxes: Arc<[Mailbox]>,
     broker: Option<Arc<broker::Status>>,
 }
 
 impl Admin {
-    /// Pages about a node, and about its way to Redis if it has one.
-    pub fn new(status: Arc<Status>, broker: Option<Arc<broker::Status>>) -> Admin {
-        Admin { status, broker }
+    /// Pages about a node, about the `mailboxes` of its loops, and about its way to Redis if it has one.
+    pub fn new(status: Arc<Status>, mailboxes: Arc<[Mailbox]>, broker: Option<Arc<broker::Status>>) -> Admin {
+        Admin { status, mailboxes, broker }
     }
 
     fn ready(&self) -> Page {
@@ -39,6 +41,8 @@ impl Admin {
         let exhaustions = "Times that a connection could not be accepted for want of a file descriptor.";
         exposition.counter("accept_exhaustions_total", exhaustions, self.status.exhaustions());
         exposition.tally(&self.status.tally());
+        let refused = "Messages from other loops and nodes that a loop did not take, because too much was waiting for it.";
+        exposition.counter("mailbox_refused_total", refused, self.mailboxes.iter().map(Mailbox::refused).sum());
         if let Some(broker) = &self.broker {
             describe_broker(&mut exposition, broker);
         }
@@ -74,5 +78,27 @@ impl MessageHandler for Admin {
             "/health" => Some(Page::plain(b"ok\n")),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::super::mailbox::Post;
+    use super::*;
+    use crate::limits::MAILBOX_BYTES_MAX;
+    use crate::wire::delivery::Delivery;
+
+    #[test]
+    fn what_a_full_mailbox_refuses_is_among_the_numbers() {
+        let (poll, uuid) = (Poll::new().unwrap(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+        let mailbox = Mailbox::new(poll.registry(), Token(7)).unwrap();
+        let text = "x".repeat(MAILBOX_BYTES_MAX);
+        let payload = format!(r#"{{"SenderID":"{uuid}","RecipientID":"{uuid}","Text":"{text}"}}"#);
+        let delivery = Delivery::parse(payload.as_bytes()).unwrap();
+        assert!(!mailbox.post_message(Post::FromBroker(delivery)));
+        let page = Admin::new(Arc::new(Status::new(1, 1)), Arc::new([mailbox]), None).metrics();
+        assert!(String::from_utf8_lossy(&page.body).contains("\ntexto_mailbox_refused_total 1\n"));
     }
 }
