@@ -41,6 +41,7 @@ impl Admin {
         let exhaustions = "Times that a connection could not be accepted for want of a file descriptor.";
         exposition.counter("accept_exhaustions_total", exhaustions, self.status.exhaustions());
         exposition.tally(&self.status.tally());
+        exposition.ticks(&self.status.ticks());
         let refused = "Messages from other loops and nodes that a loop did not take, because too much was waiting for it.";
         exposition.counter("mailbox_refused_total", refused, self.mailboxes.iter().map(Mailbox::refused).sum());
         if let Some(broker) = &self.broker {

@@ -31,7 +31,7 @@ use super::departures::Departures;
 use super::exchange::Exchange;
 use super::listener::{Accepted, Listener};
 use super::mailbox::{Mailbox, Post};
-use super::metrics::Status;
+use super::metrics::{Status, TickTimes};
 use super::sys;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
 use crate::limits::{ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES};
@@ -52,7 +52,12 @@ pub struct EventLoop<M> {
     status: Arc<Status>,
     hub: Hub<TcpStream, M>,
     started: Instant,
+    /// When the tick began: since the start, and as the hub counts it.
+    woken: Duration,
     now: Moment,
+    ticks: TickTimes,
+    /// When the numbers were last made known.
+    published: Moment,
     scratch: Box<[u8]>,
     /// Connections of which there may be more to read.
     backlog: Vec<Backlogged>,
@@ -112,7 +117,10 @@ impl<M: MessageHandler> EventLoop<M> {
             status,
             hub,
             started: Instant::now(),
+            woken: Duration::ZERO,
             now: Moment::default(),
+            ticks: TickTimes::default(),
+            published: Moment::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             backlog: Vec::new(),
             posts: VecDeque::new(),
@@ -141,7 +149,11 @@ impl<M: MessageHandler> EventLoop<M> {
         self.dispatch();
         self.flush();
         self.reap();
-        self.publish();
+        self.ticks.count(self.started.elapsed().saturating_sub(self.woken));
+        // Where there are clients, the next deadline is at most a second away, and what is left out now is told then.
+        if self.now != self.published || self.hub.is_empty() {
+            self.publish();
+        }
         Ok(())
     }
 
@@ -151,8 +163,9 @@ impl<M: MessageHandler> EventLoop<M> {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // The clock is read once per tick. A millisecond is fine enough for deadlines of seconds.
-        self.now = Moment::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        // All of a tick happens at one moment. A millisecond is fine enough for deadlines of seconds.
+        self.woken = self.started.elapsed();
+        self.now = Moment::from_millis(u64::try_from(self.woken.as_millis()).unwrap_or(u64::MAX));
         Ok(())
     }
 
@@ -338,8 +351,8 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn publish(&mut self) {
-        let connections = self.hub.len();
-        self.status.publish(self.number, connections, self.hub.tally());
+        self.published = self.now;
+        self.status.publish(self.number, self.hub.len(), self.hub.tally(), &self.ticks);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Numbers for the operator: each loop has a block of its own, which it alone writes and anybody may read.
 //!
-//! A loop copies its tally here once per tick, with plain stores: counting costs a message no atomic operation, and a reader never makes
-//! a loop wait.
+//! A loop copies its tally here with plain stores, at most once per millisecond: counting costs a message no atomic operation, and a reader
+//! never makes a loop wait. What happened within the millisecond of the last copy is seen with the next tick, at most a second later.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::hub::{CloseReason, STATUSES, Tally};
 use crate::limits::EXHAUSTIONS_PER_LINE;
@@ -24,12 +25,14 @@ pub struct Status {
 
 struct LoopStatus {
     connections: AtomicU64,
+    ticks: [AtomicU64; TickTimes::CELLS],
     cells: [AtomicU64; Tally::CELLS],
 }
 
 impl LoopStatus {
     fn new() -> LoopStatus {
-        LoopStatus { connections: AtomicU64::new(0), cells: std::array::from_fn(|_| AtomicU64::new(0)) }
+        let zero = |_| AtomicU64::new(0);
+        LoopStatus { connections: AtomicU64::new(0), ticks: std::array::from_fn(zero), cells: std::array::from_fn(zero) }
     }
 }
 
@@ -47,9 +50,12 @@ impl Status {
     }
 
     /// For loop `number` alone: makes its numbers known.
-    pub fn publish(&self, number: u8, connections: usize, tally: &Tally) {
+    pub fn publish(&self, number: u8, connections: usize, tally: &Tally, ticks: &TickTimes) {
         let Some(status) = self.loops.get(usize::from(number)) else { return };
         status.connections.store(connections as u64, Ordering::Relaxed);
+        for (cell, value) in status.ticks.iter().zip(ticks.cells) {
+            cell.store(value, Ordering::Relaxed);
+        }
         for (cell, value) in status.cells.iter().zip(tally.cells()) {
             cell.store(value, Ordering::Relaxed);
         }
@@ -74,8 +80,48 @@ impl Status {
 
     /// The tallies of all loops together.
     pub fn tally(&self) -> Tally {
-        let sum = |index: usize| self.loops.iter().map(|status| status.cells[index].load(Ordering::Relaxed)).sum();
-        Tally::from_cells(&std::array::from_fn(sum))
+        Tally::from_cells(&self.sums(|status| &status.cells))
+    }
+
+    /// The times of the ticks of all loops together.
+    pub fn ticks(&self) -> TickTimes {
+        TickTimes { cells: self.sums(|status| &status.ticks) }
+    }
+
+    /// Cell by cell, the sums over all loops.
+    fn sums<const N: usize>(&self, cells: impl Fn(&LoopStatus) -> &[AtomicU64; N]) -> [u64; N] {
+        std::array::from_fn(|index| self.loops.iter().map(|status| cells(status)[index].load(Ordering::Relaxed)).sum())
+    }
+}
+
+/// How long the ticks of a loop took: a histogram. A loop that stands still for long shows here, whatever the reason.
+#[derive(Clone, Copy, Default)]
+pub struct TickTimes {
+    /// Ticks by [`TickTimes::BOUNDS`], then those that took longer, then the microseconds of all together.
+    cells: [u64; TickTimes::CELLS],
+}
+
+impl TickTimes {
+    /// Upper bounds of the buckets: in microseconds, and in seconds as they are told.
+    const BOUNDS: [(u64, &'static str); 9] = [
+        (100, "0.0001"),
+        (250, "0.00025"),
+        (500, "0.0005"),
+        (1_000, "0.001"),
+        (2_500, "0.0025"),
+        (5_000, "0.005"),
+        (10_000, "0.01"),
+        (25_000, "0.025"),
+        (100_000, "0.1"),
+    ];
+    const CELLS: usize = TickTimes::BOUNDS.len() + 2;
+
+    /// Counts a tick.
+    pub fn count(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = TickTimes::BOUNDS.iter().position(|(bound, _)| micros <= *bound);
+        self.cells[bucket.unwrap_or(TickTimes::BOUNDS.len())] += 1;
+        self.cells[TickTimes::CELLS - 1] += micros;
     }
 }
 
@@ -106,6 +152,22 @@ impl Exposition {
         }
     }
 
+    /// The times of ticks.
+    pub fn ticks(&mut self, ticks: &TickTimes) {
+        const NAME: &str = "loop_tick_seconds";
+        self.family(NAME, "histogram", "Time that event loops take for what one wait brings.");
+        let mut count = 0;
+        for ((_, bound), cell) in TickTimes::BOUNDS.iter().zip(ticks.cells) {
+            count += cell;
+            self.sample(&format!("{NAME}_bucket"), &format!("{{le=\"{bound}\"}}"), count);
+        }
+        count += ticks.cells[TickTimes::BOUNDS.len()];
+        self.sample(&format!("{NAME}_bucket"), "{le=\"+Inf\"}", count);
+        let micros = ticks.cells[TickTimes::CELLS - 1];
+        self.sample(&format!("{NAME}_sum"), "", format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+        self.sample(&format!("{NAME}_count"), "", count);
+    }
+
     /// What has been written.
     pub fn into_text(self) -> String {
         self.text
@@ -115,7 +177,7 @@ impl Exposition {
         writeln!(self.text, "# HELP texto_{name} {help}\n# TYPE texto_{name} {kind}").expect("a String takes everything");
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
         writeln!(self.text, "texto_{name}{labels} {value}").expect("a String takes everything");
     }
 
@@ -156,12 +218,20 @@ mod tests {
         let mut tally = Tally { accepted: 3, bytes_sent: 5, ..Tally::default() };
         tally.rejects[5] = 7;
         tally.count_close(CloseReason::SlowHead);
-        status.publish(0, 2, &tally);
-        status.publish(1, 4, &tally);
-        status.publish(2, 100, &tally);
+        let mut ticks = TickTimes::default();
+        [90, 100, 101, 100_001].into_iter().for_each(|micros| ticks.count(Duration::from_micros(micros)));
+        status.publish(0, 2, &tally, &ticks);
+        status.publish(1, 4, &tally, &ticks);
+        status.publish(2, 100, &tally, &ticks);
         let total = status.tally();
         assert_eq!((total.accepted, total.bytes_sent, total.rejects[5], status.connections()), (6, 10, 14, 6));
         assert_eq!(total.closed[CloseReason::SlowHead as usize], 2);
+        let mut exposition = Exposition::default();
+        exposition.ticks(&status.ticks());
+        let text = exposition.into_text();
+        for line in ["bucket{le=\"0.0001\"} 4", "bucket{le=\"0.1\"} 6", "bucket{le=\"+Inf\"} 8", "sum 0.200584", "count 8"] {
+            assert!(text.contains(&format!("texto_loop_tick_seconds_{line}\n")), "{line} is not in\n{text}");
+        }
     }
 
     #[test]
