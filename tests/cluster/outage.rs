@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::node::{Client, Node, eventually};
 use crate::redis::Redis;
 use crate::{Outcome, answers, attempt, count_in_log, join, links, nobody, node_at, wait_for_links};
@@ -162,4 +164,21 @@ fn a_full_queue_refuses_others_at_once_and_stays_small() {
     redis.resume();
     wait_for_links(&node);
     assert_eq!(attempt(&mut a, &nobody(1)), Ok(()));
+}
+
+#[test]
+fn a_flood_without_redis_is_answered_whole_and_in_order() {
+    const EACH: usize = 300;
+    let unborn = Redis::prepare(&[]);
+    let node = node_at(&unborn.url(), &[("loops", "1")]);
+    let mut clients: Vec<Client> = (0..40).map(|_| node.client()).collect();
+    // While the node stands still, its sockets take what each client says, so it finds all of it in one tick.
+    node.signal(Signal::STOP);
+    let floods: Vec<Vec<String>> = clients.iter_mut().map(|client| (0..EACH).map(|_| client.send(&nobody(1), "")).collect()).collect();
+    node.signal(Signal::CONT);
+    for (client, ids) in clients.iter_mut().zip(&floods) {
+        assert_eq!(answers(client, ids), vec![refused(DOWN); EACH]);
+        client.check();
+    }
+    assert_eq!(node.metric("redis_refused_total{reason=\"down\"}"), 40 * EACH as u64);
 }
