@@ -80,7 +80,7 @@ impl Answer<'_> {
     fn write_json(&self, out: &mut Vec<u8>) {
         let head = push(out, HEAD);
         *place(head, HEAD_CLIENT_AT) = *self.client.text();
-        self.id.write(place(head, HEAD_ID_AT));
+        *place(head, HEAD_ID_AT) = *self.id.text();
         match self.body {
             Body::Connection => *place(push(out, CONNECTION), CONNECTION_CLIENT_AT) = *self.client.text(),
             Body::Ack => out.extend_from_slice(ACK),

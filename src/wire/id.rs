@@ -28,6 +28,7 @@ const HYPHENS_AT: [usize; 4] = [8, 13, 18, 23];
 /// Reads a hyphenated UUID in either case; braces, `urn:` and the form without hyphens are refused.
 ///
 /// A routed message brings three UUIDs and takes five along, so they are read and written here, at a third of what the crate takes.
+#[inline]
 fn parse_hyphenated(text: &[u8]) -> Option<Uuid> {
     let text: &[u8; UUID_TEXT_LEN] = text.try_into().ok()?;
     if HYPHENS_AT.iter().any(|&at| text[at] != b'-') {
@@ -214,24 +215,29 @@ impl fmt::Debug for NodeTag {
 }
 
 /// One message: a request, whose answer carries the same id, or something the server says unasked.
+///
+/// Nothing is done with it but saying it again, so it is kept as its text: a UUID, lower-case and hyphenated.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MessageId(Uuid);
+pub struct MessageId([u8; UUID_TEXT_LEN]);
 
 impl MessageId {
     /// Reads a hyphenated UUID in either case, nothing else.
+    #[inline]
     pub fn parse(text: &[u8]) -> Option<MessageId> {
-        parse_hyphenated(text).map(MessageId)
+        parse_hyphenated(text)?;
+        // Digits and hyphens have this bit already, and with it capital letters are small ones.
+        text.try_into().ok().map(|text: [u8; UUID_TEXT_LEN]| MessageId(text.map(|byte| byte | 0x20)))
     }
 
-    /// Writes the lower-case hyphenated text.
-    pub fn write(self, text: &mut [u8; UUID_TEXT_LEN]) {
-        write_hyphenated(self.0, text);
+    /// The lower-case hyphenated text.
+    pub fn text(&self) -> &[u8; UUID_TEXT_LEN] {
+        &self.0
     }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.as_hyphenated().fmt(f)
+        f.write_str(str::from_utf8(&self.0).expect("hexadecimal digits and hyphens"))
     }
 }
 
@@ -273,7 +279,9 @@ impl IdSource {
 
     /// The id of a message that answers no request.
     pub fn message_id(&mut self) -> MessageId {
-        MessageId(self.uuid())
+        let mut text = [0; UUID_TEXT_LEN];
+        write_hyphenated(self.uuid(), &mut text);
+        MessageId(text)
     }
 
     /// 64 random bits, for jitter and the like.
