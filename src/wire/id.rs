@@ -30,36 +30,42 @@ const HYPHENS_AT: [usize; 4] = [8, 13, 18, 23];
 /// A routed message brings three UUIDs and takes five along, so they are read and written here, at a third of what the crate takes.
 #[inline]
 fn parse_hyphenated(text: &[u8]) -> Option<Uuid> {
-    let text: &[u8; UUID_TEXT_LEN] = text.try_into().ok()?;
-    if HYPHENS_AT.iter().any(|&at| text[at] != b'-') {
-        return None;
-    }
-    let eight = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits));
-    let four = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from(u32::from_be_bytes(*digits)));
-    let (value_0, wrong_0) = hexadecimal(eight(0));
-    let (value_1, wrong_1) = hexadecimal(four(9) << 32 | four(14));
-    let (value_2, wrong_2) = hexadecimal(four(19) << 32 | four(24));
-    let (value_3, wrong_3) = hexadecimal(eight(28));
-    let is_right = wrong_0 | wrong_1 | wrong_2 | wrong_3 == 0;
-    is_right.then(|| Uuid::from_u64_pair(value_0 << 32 | value_1, value_2 << 32 | value_3))
+    let [a, b, c, d] = digits(text)?.map(hexadecimal);
+    Some(Uuid::from_u64_pair(a << 32 | b, c << 32 | d))
 }
 
-/// The value of eight hexadecimal digits, of which each is a byte of `word`: all eight are looked at by the same few operations. The
-/// value means nothing unless the second number is zero.
-fn hexadecimal(word: u64) -> (u64, u64) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The 32 digits of a hyphenated UUID, eight in a word, if that is what `text` is.
+#[inline]
+fn digits(text: &[u8]) -> Option<[u64; 4]> {
+    let text: &[u8; UUID_TEXT_LEN] = text.try_into().ok()?;
+    let eight = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits));
+    let four = |at: usize| text[at..].first_chunk().map_or(0, |digits| u64::from(u32::from_be_bytes(*digits)));
+    let words = [eight(0), four(9) << 32 | four(14), four(19) << 32 | four(24), eight(28)];
+    let has_hyphens = HYPHENS_AT.iter().all(|&at| text[at] == b'-');
+    let wrong = words.iter().fold(0, |wrong, &word| wrong | not_digits(word));
+    (has_hyphens && wrong == 0).then_some(words)
+}
+
+/// Sets the top bit of each byte of `word` that is no hexadecimal digit. Where one is not ASCII, other bits may be wrong, but not all zero.
+fn not_digits(word: u64) -> u64 {
     const TOPS: u64 = 0x80 * ONES;
     // The top bit of each byte tells whether it is at least `least`. The bytes must be ASCII, so that nothing is borrowed from a neighbour.
     let at_least = |word: u64, least: u8| (word | TOPS) - u64::from(least) * ONES;
     let lower = word | (0x20 * ONES);
     let is_digit = at_least(word, b'0') & !at_least(word, b'9' + 1);
     let is_letter = at_least(lower, b'a') & !at_least(lower, b'f' + 1);
-    let wrong = (word | !(is_digit | is_letter)) & TOPS;
+    (word | !(is_digit | is_letter)) & TOPS
+}
+
+/// The value of the eight hexadecimal digits in `word`: all are looked at by the same few operations.
+fn hexadecimal(word: u64) -> u64 {
     // Letters have bit 6 set, and the low four bits of `a` are 1.
     let nibbles = (word & (0x0f * ONES)) + ((word >> 6) & ONES) * 9;
     let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
     let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
-    ((halves | halves >> 16) & 0xffff_ffff, wrong)
+    (halves | halves >> 16) & 0xffff_ffff
 }
 
 /// Writes the lower-case hyphenated text.
@@ -224,7 +230,7 @@ impl MessageId {
     /// Reads a hyphenated UUID in either case, nothing else.
     #[inline]
     pub fn parse(text: &[u8]) -> Option<MessageId> {
-        parse_hyphenated(text)?;
+        digits(text)?;
         // Digits and hyphens have this bit already, and with it capital letters are small ones.
         text.try_into().ok().map(|text: [u8; UUID_TEXT_LEN]| MessageId(text.map(|byte| byte | 0x20)))
     }
@@ -290,9 +296,8 @@ impl IdSource {
     }
 
     fn uuid(&mut self) -> Uuid {
-        let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
-        Builder::from_random_bytes(bytes).into_uuid()
+        let bits = u128::from(self.bits()) << 64 | u128::from(self.bits());
+        Builder::from_random_bytes(bits.to_ne_bytes()).into_uuid()
     }
 }
 
