@@ -70,6 +70,7 @@ fn hash_map_find(bencher: Bencher<'_, '_>, count: u32) {
     bencher.bench_local(|| *map.get(&wanted.next().expect("it never ends")).expect("it is listed"));
 }
 
+/// What is put back has just been taken out, so its memory is near: this is the work of an insert without the wait.
 #[divan::bench(args = COUNTS, sample_size = SAMPLE_SIZE)]
 fn texto_insert(bencher: Bencher<'_, '_>, count: u32) {
     let slots = slots(count);
