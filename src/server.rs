@@ -200,10 +200,15 @@ fn reserved_descriptors(config: &Config) -> u64 {
     RESERVED_DESCRIPTORS + DESCRIPTORS_PER_LOOP * config.loops.get() as u64 + REFUSED_CONNECTIONS_MAX as u64
 }
 
+/// The connections that the open-file limit allows.
+fn connections_allowed(config: &Config, files: FileLimit) -> usize {
+    let allowed = usize::try_from(files.hard.saturating_sub(reserved_descriptors(config))).unwrap_or(usize::MAX);
+    allowed.min(CONNECTIONS_PER_LOOP_MAX - REFUSED_CONNECTIONS_MAX)
+}
+
 /// The operator's limit of connections, or what the open-file limit allows.
 fn connections_max(config: &Config, files: FileLimit) -> usize {
-    let allowed = usize::try_from(files.hard.saturating_sub(reserved_descriptors(config))).unwrap_or(usize::MAX);
-    let allowed = allowed.min(CONNECTIONS_PER_LOOP_MAX - REFUSED_CONNECTIONS_MAX);
+    let allowed = connections_allowed(config, files);
     let chosen = config.max_connections.map_or(allowed, NonZeroUsize::get);
     if chosen > allowed {
         log::warn!("--max-connections is {chosen}, but the open-file limit of {} allows {allowed}", files.hard);
@@ -223,7 +228,8 @@ fn announce(config: &Config, address: Option<SocketAddr>, tag: NodeTag, files: F
         None => log::info!("no REDIS_URL: this node runs alone, with everything in memory"),
         Some(redis) => log::info!("messages for other nodes go through Redis at {redis}; ids of this node begin with {tag}"),
     }
-    log::info!("open files: limit {} (was {}), which allows {} connections", files.hard, files.soft, status.connections_max);
+    let (connections, allowed) = (status.connections_max, connections_allowed(config, files));
+    log::info!("open files: limit {} (was {}), which allows {allowed} connections; this node takes {connections}", files.hard, files.soft);
     if let Some(address) = address {
         log::info!("texto {version} listens on {address} with {loops} event loops");
     }

@@ -39,7 +39,7 @@ fn first_lines_say_what_runs_and_how_much_it_can_hold() {
     let listens = format!("texto {} listens on {} with 3 event loops", env!("CARGO_PKG_VERSION"), node.address());
     let open_files = format!("open files: limit {limit} (was ");
     let operator = format!("/ready and /metrics are on {}", node.admin());
-    for words in [&listens, &open_files, "100 connections", "no REDIS_URL: this node runs alone", &operator] {
+    for words in [&listens, &open_files, "this node takes 100", "no REDIS_URL: this node runs alone", &operator] {
         assert!(node.log().contains(words), "not said: {words}\n{}", node.log());
     }
 }

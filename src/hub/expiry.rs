@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::connection::{Connection, Input, Peer};
 use super::deadlines::Moment;
 use super::{CloseReason, Hub, Key, MessageHandler};
-use crate::limits::DRAIN_STEP_MS;
+use crate::limits::{DRAIN_STEP_MS, REVOLUTION_MS};
 use crate::wire::frame::Kind;
-use crate::wire::upgrade::Refusal;
+use crate::wire::upgrade::{Method, Refusal};
 
 /// The closing of all connections, spread over a time so that those who come back do not all come at once.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,8 @@ enum Due {
 impl<S, M: MessageHandler> Hub<S, M> {
     /// When [`Hub::expire`] is to be called next; `None` while there is nothing to watch.
     pub fn next_deadline(&self) -> Option<Moment> {
-        let drain =
-            self.drain.filter(|drain| drain.told < drain.slots_end).map(|_| self.peers.now.plus(Duration::from_millis(DRAIN_STEP_MS)));
+        let is_telling = self.drain.is_some_and(|drain| drain.told < drain.slots_end);
+        let drain = is_telling.then(|| self.peers.now.plus(Duration::from_millis(DRAIN_STEP_MS)));
         match (self.deadlines.due(), drain) {
             (Some(hand), Some(drain)) => Some(hand.min(drain)),
             (hand, drain) => hand.or(drain),
@@ -78,16 +78,18 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.drain = Some(Drain { since: now, span, told: 0, slots_end: self.peers.slots_end });
     }
 
-    /// Whether the node is about to stop and the last connection has been told.
-    pub fn is_drained(&self) -> bool {
-        self.is_empty() && self.drain.is_some()
+    /// Whether the node is about to stop and nothing is left to do: the last connection has ended, or whoever is left has had its time.
+    pub fn is_drained(&self, now: Moment) -> bool {
+        let Some(drain) = self.drain else { return false };
+        let patience = drain.span + self.peers.settings.close_timeout + 2 * Duration::from_millis(REVOLUTION_MS);
+        self.is_empty() || drain.since.plus(patience) <= now
     }
 
     fn send_away(&mut self, slot: usize) {
         let Some(key) = self.peers.key_of(slot) else { return };
         match self.peers.peer(key).map(|peer| &peer.connection) {
             Some(Connection::Open { .. }) => self.peers.close_when_answered(key, CloseReason::Draining),
-            Some(Connection::Opening { .. }) => self.refuse(key, Refusal::Draining),
+            Some(Connection::Opening { .. }) => self.refuse(key, Refusal::Draining, Method::Get),
             Some(Connection::Closing { .. } | Connection::Closed { .. }) | None => {}
         }
     }
@@ -97,7 +99,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
         match self.due(key, now) {
             Due::Nothing => {}
             Due::Ping => self.ping(key),
-            Due::Respond(refusal) => self.refuse(key, refusal),
+            Due::Respond(refusal) => self.refuse(key, refusal, Method::Get),
             Due::Close(reason) => self.peers.close(key, reason),
             Due::End(reason) => self.peers.end(key, reason),
         }

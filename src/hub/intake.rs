@@ -6,7 +6,7 @@ use super::connection::{Connection, Input, Phase};
 use super::{CloseReason, Hub, Key, Message, MessageHandler};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::wire::message::{self, Event, Partial};
-use crate::wire::upgrade::{self, Asked, Opening, Refusal};
+use crate::wire::upgrade::{self, Asked, Method, Opening, Refusal};
 
 impl<S, M: MessageHandler> Hub<S, M> {
     /// Bytes of a request head, or of one that began before.
@@ -27,10 +27,10 @@ impl<S, M: MessageHandler> Hub<S, M> {
     fn read_head(&mut self, key: Key, bytes: &mut [u8]) {
         let head_len = match upgrade::read(bytes, self.peers.settings.endpoint) {
             Asked::Incomplete => return self.peers.with_work(key, |work| work.input = Input::Head(bytes.to_vec())),
-            Asked::Refused(refusal) => return self.refuse(key, refusal),
+            Asked::Refused(refusal, method) => return self.refuse(key, refusal, method),
             Asked::Page { path, method } => {
                 return match self.handler.page(path) {
-                    None => self.refuse(key, Refusal::NotFound),
+                    None => self.refuse(key, Refusal::NotFound, method),
                     Some(page) => {
                         let status = page.status_code(method);
                         self.answer(key, status, |out| page.write(out, method));
@@ -38,7 +38,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
                 };
             }
             Asked::WebSocket(opening) => match self.admission(key) {
-                Err(refusal) => return self.refuse(key, refusal),
+                Err(refusal) => return self.refuse(key, refusal, Method::Get),
                 Ok(()) => {
                     self.switch(key, &opening);
                     opening.head_len
@@ -71,8 +71,8 @@ impl<S, M: MessageHandler> Hub<S, M> {
         }
     }
 
-    pub(super) fn refuse(&mut self, key: Key, refusal: Refusal) {
-        self.answer(key, refusal.code(), |out| refusal.write(out));
+    pub(super) fn refuse(&mut self, key: Key, refusal: Refusal, method: Method) {
+        self.answer(key, refusal.code(), |out| refusal.write(out, method));
     }
 
     /// An HTTP response, after which the connection ends.

@@ -34,7 +34,9 @@ use super::mailbox::{Mailbox, Post};
 use super::metrics::{Status, TickTimes};
 use super::sys;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
-use crate::limits::{ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES};
+use crate::limits::{
+    ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, DRAIN_STEP_MS, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES,
+};
 use crate::wire::delivery::Settlement;
 
 // Keys have a slot number of 24 bits in their lower half, so these are none.
@@ -66,6 +68,8 @@ pub struct EventLoop<M> {
     forwards: Vec<Forward>,
     settled: Vec<Settlement>,
     departures: Departures,
+    /// Whether this loop has no client left, on a node that is about to stop.
+    is_drained: bool,
 }
 
 /// A connection to go on reading.
@@ -128,13 +132,19 @@ impl<M: MessageHandler> EventLoop<M> {
             forwards: Vec::new(),
             settled: Vec::new(),
             departures: Departures::default(),
+            is_drained: false,
         })
     }
 
-    /// Serves until the node has been told to stop and the last connection has ended.
+    /// Serves until the node has been told to stop and the last connection has ended: of all loops, because a loop that ends takes its
+    /// listener along, and who comes meanwhile is to be told 503 and not to be cut off.
     pub fn run(mut self) -> io::Result<()> {
-        while !self.hub.is_drained() {
+        while !(self.is_drained && self.status.are_all_drained()) {
             self.tick()?;
+            if !self.is_drained && self.hub.is_drained(self.now) {
+                self.is_drained = true;
+                self.status.note_drained();
+            }
         }
         self.publish();
         Ok(())
@@ -174,7 +184,8 @@ impl<M: MessageHandler> EventLoop<M> {
         if !self.backlog.is_empty() || self.listener.is_ready(self.now) {
             return Some(Duration::ZERO);
         }
-        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.departures.due()];
+        let others_drained = self.is_drained.then(|| self.now.plus(Duration::from_millis(DRAIN_STEP_MS)));
+        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.departures.due(), others_drained];
         deadlines.into_iter().flatten().min().map(|deadline| deadline.after(self.now))
     }
 

@@ -20,6 +20,7 @@ pub struct Status {
     /// Whether the node is about to stop.
     pub is_draining: AtomicBool,
     exhaustions: AtomicU64,
+    drained: AtomicUsize,
     loops: Vec<LoopStatus>,
 }
 
@@ -45,6 +46,7 @@ impl Status {
             connections_max,
             is_draining: AtomicBool::new(false),
             exhaustions: AtomicU64::new(0),
+            drained: AtomicUsize::new(0),
             loops,
         }
     }
@@ -71,6 +73,16 @@ impl Status {
     /// How often a connection could not be accepted for want of a descriptor.
     pub fn exhaustions(&self) -> u64 {
         self.exhaustions.load(Ordering::Relaxed)
+    }
+
+    /// Notes that one more loop has no client left, on a node that is about to stop.
+    pub fn note_drained(&self) {
+        self.drained.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether no loop has a client left.
+    pub fn are_all_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire) >= self.loops.len()
     }
 
     /// The connections of all loops together.

@@ -25,8 +25,8 @@ pub enum Asked<'a> {
         /// What to do with it.
         method: Method,
     },
-    /// Something that gets no more than a status.
-    Refused(Refusal),
+    /// Something that gets no more than a status, and how it was asked for.
+    Refused(Refusal, Method),
 }
 
 /// What may be done with a page, as far as Texto tells methods apart.
@@ -131,7 +131,7 @@ impl Refusal {
     }
 
     /// Appends the whole response, after which the connection ends.
-    pub fn write(self, out: &mut Vec<u8>) {
+    pub fn write(self, out: &mut Vec<u8>, method: Method) {
         let mut extra = String::new();
         match self {
             Refusal::MethodNotAllowed(allowed) => write!(extra, "Allow: {allowed}\r\n"),
@@ -142,7 +142,7 @@ impl Refusal {
         }
         .expect("a String takes everything");
         let body = format!("{}\n", self.explanation());
-        write_response(out, self.status(), "text/plain; charset=utf-8", &extra, body.as_bytes(), false);
+        write_response(out, self.status(), "text/plain; charset=utf-8", &extra, body.as_bytes(), method == Method::Head);
     }
 }
 
@@ -177,7 +177,7 @@ impl Page {
     /// Appends the whole response, after which the connection ends.
     pub fn write(&self, out: &mut Vec<u8>, method: Method) {
         if method == Method::Other {
-            return Refusal::MethodNotAllowed("GET, HEAD").write(out);
+            return Refusal::MethodNotAllowed("GET, HEAD").write(out, method);
         }
         write_response(out, self.status, self.content_type, self.extra_fields, &self.body, method == Method::Head);
     }
@@ -204,12 +204,15 @@ pub fn read<'a>(bytes: &'a [u8], endpoint: Option<&str>) -> Asked<'a> {
     let mut fields = [EMPTY_HEADER; HEADER_FIELDS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(bytes) {
-        Ok(Status::Complete(head_len)) if head_len > HEAD_BYTES_MAX => Asked::Refused(Refusal::TooLarge),
-        Ok(Status::Complete(head_len)) => decide(&request, head_len, endpoint).unwrap_or_else(Asked::Refused),
-        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => Asked::Refused(Refusal::TooLarge),
+        Ok(Status::Complete(head_len)) if head_len > HEAD_BYTES_MAX => Asked::Refused(Refusal::TooLarge, Method::Get),
+        Ok(Status::Complete(head_len)) => {
+            let method = request.method.map_or(Method::Other, Method::of);
+            decide(&request, head_len, endpoint).unwrap_or_else(|refusal| Asked::Refused(refusal, method))
+        }
+        Ok(Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => Asked::Refused(Refusal::TooLarge, Method::Get),
         Ok(Status::Partial) => Asked::Incomplete,
-        Err(httparse::Error::TooManyHeaders) => Asked::Refused(Refusal::TooLarge),
-        Err(_) => Asked::Refused(Refusal::Malformed("this is not an HTTP/1.1 request")),
+        Err(httparse::Error::TooManyHeaders) => Asked::Refused(Refusal::TooLarge, Method::Get),
+        Err(_) => Asked::Refused(Refusal::Malformed("this is not an HTTP/1.1 request"), Method::Get),
     }
 }
 
@@ -329,7 +332,7 @@ mod tests {
     }
 
     fn refused(request: &str, status: u16) {
-        let Asked::Refused(refusal) = read(request.as_bytes(), ENDPOINT) else { panic!("not refused: {request}") };
+        let Asked::Refused(refusal, _) = read(request.as_bytes(), ENDPOINT) else { panic!("not refused: {request}") };
         assert_eq!(refusal.code(), status, "{request}");
     }
 
@@ -429,7 +432,7 @@ mod tests {
     fn responses_say_what_the_status_asks_for() {
         let check = |refusal: Refusal, status: &str, field: &str| {
             let mut out = Vec::new();
-            refusal.write(&mut out);
+            refusal.write(&mut out, Method::Get);
             let response = String::from_utf8(out).unwrap();
             assert!(response.starts_with(&format!("HTTP/1.1 {status}")) && response.contains(field), "{response}");
             let (head, body) = response.split_once("\r\n\r\n").unwrap();
@@ -457,5 +460,8 @@ mod tests {
         assert!(written(Method::Get).ends_with("\r\n\r\nhello"));
         assert!(written(Method::Head).ends_with("\r\n\r\n") && written(Method::Head).contains("Content-Length: 5"));
         assert!(written(Method::Other).starts_with("HTTP/1.1 405"));
+        let mut out = Vec::new();
+        Refusal::NotFound.write(&mut out, Method::Head);
+        assert!(out.ends_with(b"\r\n\r\n"), "a refusal of a HEAD has no body either");
     }
 }

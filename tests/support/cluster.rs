@@ -305,7 +305,7 @@ impl Cluster {
 
     /// A node that has drained starts anew, mostly under another tag.
     pub(crate) fn restart_if_drained(&mut self, node: usize, dice: &mut Random) {
-        if self.nodes[node].loops.iter().all(|event_loop| event_loop.hub.is_drained()) {
+        if self.nodes[node].loops.iter().all(|event_loop| event_loop.hub.is_drained(self.now) && event_loop.hub.is_empty()) {
             self.check_node(node);
             self.forget(node);
             self.nodes[node] = self.new_node(self.nodes[node].loops.len(), dice);
