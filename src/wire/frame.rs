@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Every rule that a header can break is checked as soon as the header is whole and before a byte of the payload is stored. Opcodes are
-//! tungstenite's; its header type is not used, because it copies each field through a cursor, at four times the instructions, and
+//! tungstenite's; its header type is not used, because it copies each field through a cursor, at several times the instructions, and
 //! does not tell whether a length has its shortest form.
 
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -221,7 +221,7 @@ impl Mask {
     pub fn apply(&mut self, bytes: &mut [u8]) {
         let word = u32::from_ne_bytes(self.0);
         let double = u64::from(word) << 32 | u64::from(word);
-        // Eight bytes at a time, which the compiler widens further: a message is unmasked faster than it is copied.
+        // Eight bytes at a time, which the compiler widens further: unmasking costs about what copying does.
         let mut words = bytes.chunks_exact_mut(8);
         for chunk in &mut words {
             let masked = u64::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
