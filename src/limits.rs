@@ -19,8 +19,8 @@ pub const BACKLOG: i32 = 65_535;
 /// a connection that is already waiting, so the loop has to ask again by itself.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Times that a descriptor is missing before it is told again: at one try each [`ACCEPT_PAUSE_MS`], a line per minute and loop.
-pub const EXHAUSTIONS_PER_LINE: u64 = 600;
+/// Times that a connection cannot be accepted before it is told again: at one try each [`ACCEPT_PAUSE_MS`], a line per minute and loop.
+pub const ACCEPT_FAILURES_PER_LINE: u64 = 600;
 
 /// Bytes of a request head (RFC 9112 section 2). Beyond: 431. Twice what common servers allow, for long cookies.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -34,8 +34,9 @@ pub const FRAME_HEADER_BYTES_MAX: usize = 14;
 /// Bytes in the payload of a control frame (RFC 6455 section 5.5). Beyond: 1002.
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Levels of nesting in a client's JSON, serde_json's own recursion limit. Beyond: `ESYNTAX`.
-pub const JSON_DEPTH_MAX: usize = 128;
+/// Levels of nesting in a client's JSON, the document itself being the first: what serde_json's limit on recursion allows. Beyond:
+/// `ESYNTAX`.
+pub const JSON_DEPTH_MAX: usize = 127;
 
 /// Bytes around the text in the longest message that the server makes of a client's: frame header, envelope, three UUIDs. The outgoing
 /// queue of a connection must hold a message of the largest size with this around it.
@@ -134,6 +135,9 @@ pub const PUBLISH_BATCH_BYTES_MAX: usize = 128 * 1024;
 
 /// Slots that the empty queue and its table keep. What a flood left above this goes back to the allocator.
 pub const PUBLICATION_SLOTS_KEPT: usize = 4096;
+
+/// Bytes that are sent to Redis between two looks at the clock. A batch of small messages goes out at once.
+pub const PIPELINE_PIECE_BYTES: usize = 64 * 1024;
 
 /// Bytes of the buffer for commands that are kept between batches: one full batch. A larger message gives its part back.
 pub const PIPELINE_BYTES_KEPT: usize = 256 * 1024;

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -85,17 +86,20 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
     let status = Arc::new(Status::new(config.loops.get(), connections_max(config, files)));
     let broker = start_broker(config, tag, &mailboxes)?;
 
-    let mut loops = Vec::new();
+    let (end, ended) = channel();
     for (number, (prepared, socket)) in (0..=u8::MAX).zip(prepared.into_iter().zip(sockets)) {
         let hub = Hub::new(hub_settings(config, Some(endpoint)), tag, number, IdSource::from_system()?, handler());
         let exchange = Exchange::new(Mailboxes::new(Arc::clone(&mailboxes)), broker.as_ref().map(Broker::publisher));
         let event_loop = EventLoop::new(number, prepared, Listener::new(socket), hub, Some(exchange), Arc::clone(&status))?;
-        loops.push(thread::Builder::new().name(format!("texto-loop-{number}")).spawn(move || event_loop.run())?);
+        let end = end.clone();
+        // The receiver outlives the loops, unless the process is about to end.
+        thread::Builder::new().name(format!("texto-loop-{number}")).spawn(move || drop(end.send(event_loop.run())))?;
     }
     start_admin(config, &status, &mailboxes, broker.as_ref())?;
     announce(config, address, tag, files, &status);
 
-    let joiner = join_all(loops, signals.handle())?;
+    drop(end);
+    let joiner = join_all(config.loops.get(), ended, signals.handle())?;
     wait_for_end(signals, config, &status, &mailboxes);
     let ended = joiner.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the event loops has panicked")));
     if let Some(broker) = broker {
@@ -235,14 +239,13 @@ fn announce(config: &Config, address: Option<SocketAddr>, tag: NodeTag, files: F
     }
 }
 
-/// Waits for the loops in a thread of its own, and then ends the waiting for signals.
-fn join_all(loops: Vec<JoinHandle<io::Result<()>>>, signals: Handle) -> io::Result<JoinHandle<io::Result<()>>> {
+/// Waits in a thread of its own until all loops have ended well, or the first has not, and then ends the waiting for signals.
+fn join_all(loops: usize, ended: Receiver<io::Result<()>>, signals: Handle) -> io::Result<JoinHandle<io::Result<()>>> {
     thread::Builder::new().name("texto-join".into()).spawn(move || {
-        let ended = loops
-            .into_iter()
-            .try_for_each(|event_loop| event_loop.join().unwrap_or_else(|_| Err(io::Error::other("an event loop has panicked"))));
+        // A panic ends the whole process, so a loop that ends says so.
+        let outcome = (0..loops).try_for_each(|_| ended.recv().unwrap_or_else(|_| Err(io::Error::other("an event loop has panicked"))));
         signals.close();
-        ended
+        outcome
     })
 }
 
@@ -252,6 +255,7 @@ fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxe
         match signal {
             SIGTERM | SIGINT if status.is_draining.swap(true, Ordering::AcqRel) => {
                 log::warn!("a second signal: texto ends at once");
+                log::logger().flush();
                 std::process::exit(128 + signal);
             }
             SIGTERM | SIGINT => {

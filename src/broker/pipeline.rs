@@ -14,7 +14,7 @@ use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::address::Address;
 use super::link::{self, Failure};
-use crate::limits::PIPELINE_BYTES_KEPT;
+use crate::limits::{PIPELINE_BYTES_KEPT, PIPELINE_PIECE_BYTES};
 use crate::wire::delivery::{CHANNEL_LEN, Delivery};
 
 /// Time after which Redis is asked for its role again, with the next batch or alone: so a dead, stalled or demoted Redis is found when
@@ -61,15 +61,20 @@ impl Pipeline {
         write_publish(&mut self.buffer, delivery);
     }
 
-    /// Sends what was added, and the question for the role if it is due; whether it was.
+    /// Sends what was added, and the question for the role if it is due; whether it was. A Redis that takes it too slowly is given up.
     pub(super) fn send(&mut self, now: Instant) -> Result<bool, Failure> {
         let is_check = now >= self.check_due;
         if is_check {
             self.check_due = now + CHECK_INTERVAL;
             self.buffer.extend_from_slice(ROLE);
         }
-        if !self.buffer.is_empty() {
-            self.connection.send_packed_command(&self.buffer)?;
+        let due = now + self.answer_timeout;
+        // In pieces, because the time limit of the socket begins anew whenever it takes a byte.
+        for (index, piece) in self.buffer.chunks(PIPELINE_PIECE_BYTES).enumerate() {
+            if index > 0 && Instant::now() >= due {
+                return Err(Failure::new("it does not take what is sent in time".to_owned()));
+            }
+            self.connection.send_packed_command(piece)?;
         }
         self.buffer.clear();
         self.buffer.shrink_to(PIPELINE_BYTES_KEPT);

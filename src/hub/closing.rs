@@ -4,7 +4,7 @@
 //! on their way, stays until they are answered.
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Input, Peer, Phase};
+use super::connection::{Connection, Farewell, Input, Peer, Phase};
 use super::peers::{Key, Peers};
 use crate::wire::frame::{self, Violation};
 
@@ -22,46 +22,51 @@ impl<S> Peers<S> {
         }
     }
 
-    /// Closes the connection as [`Peers::close`] does, but not before its messages that are on their way are answered. It is not
-    /// listened to meanwhile, or a client that never pauses would never be sent away.
+    /// Closes the connection as [`Peers::close`] does, but not before its messages that are on their way are answered. Meanwhile it is heard.
     pub(super) fn close_when_answered(&mut self, key: Key, reason: CloseReason) {
-        match self.peer_mut(key).and_then(|peer| peer.connection.work()) {
-            Some(work) if work.unanswered > 0 => self.begin_closing(key, Phase::AwaitingAnswers, reason),
-            Some(_) | None => self.close(key, reason),
+        if self.has_unanswered(key) {
+            self.begin_closing(key, Phase::AwaitingAnswers, reason);
+        } else {
+            self.close(key, reason);
         }
     }
 
-    /// Fails the connection (RFC 6455 section 7.1.7): the stream has no meaning after a violation.
+    /// Fails the connection (RFC 6455 section 7.1.7): the stream has no meaning after a violation. What came before it is answered first.
     pub(super) fn fail(&mut self, key: Key, violation: Violation) {
+        if self.has_unanswered(key) {
+            self.with_work(key, |work| work.farewell = Farewell::Fail(violation));
+            self.begin_closing(key, Phase::AwaitingAnswers, violation.into());
+        } else {
+            self.fail_now(key, violation);
+        }
+    }
+
+    fn fail_now(&mut self, key: Key, violation: Violation) {
         self.begin_closing(key, Phase::Lingering, violation.into());
         self.say_close(key, Some(violation.code()), violation.reason());
     }
 
-    /// The client leaves, with a Close frame of `code` (`Some`) or by closing its side (`None`): what it is owed is said first.
-    pub(super) fn let_go(&mut self, key: Key, farewell: Option<Option<u16>>, reason: CloseReason) {
-        let Some(peer) = self.peer_mut(key) else { return };
-        match peer.connection.work() {
-            Some(work) if work.unanswered > 0 => {
-                work.farewell = farewell;
-                self.begin_closing(key, Phase::AwaitingAnswers, reason);
-            }
-            Some(_) | None => {
-                self.begin_closing(key, Phase::Flushing, reason);
-                self.flush_and_end(key, farewell);
-            }
+    /// The client leaves, with a Close frame or by closing its side: what it is owed is said first, and `farewell` last.
+    pub(super) fn let_go(&mut self, key: Key, farewell: Farewell, reason: CloseReason) {
+        if self.has_unanswered(key) {
+            self.with_work(key, |work| work.farewell = farewell);
+            self.begin_closing(key, Phase::AwaitingAnswers, reason);
+        } else {
+            self.begin_closing(key, Phase::Flushing, reason);
+            self.flush_and_end(key, farewell);
         }
     }
 
-    /// The client leaves before it could be sent away for `reason`. It is told that code, not its own: what it may have said since then
-    /// has not been heard.
-    pub(super) fn let_go_unheard(&mut self, key: Key, reason: CloseReason) {
-        self.let_go(key, reason.close_frame().map(|(code, _)| Some(code)), reason);
+    fn has_unanswered(&mut self, key: Key) -> bool {
+        self.peer_mut(key).and_then(|peer| peer.connection.work()).is_some_and(|work| work.unanswered > 0)
     }
 
     /// Says the last word, if there is one, and ends the connection when all is written.
-    fn flush_and_end(&mut self, key: Key, farewell: Option<Option<u16>>) {
-        if let Some(code) = farewell {
-            self.say_close(key, code, "");
+    fn flush_and_end(&mut self, key: Key, farewell: Farewell) {
+        match farewell {
+            Farewell::Nothing => {}
+            Farewell::Close(code) => self.say_close(key, code, ""),
+            Farewell::Fail(violation) => return self.fail_now(key, violation),
         }
         self.change_phase(key, Phase::Flushing);
         self.end_if_flushed(key);
@@ -138,12 +143,12 @@ impl<S> Peers<S> {
         let Connection::Closing { phase: Phase::AwaitingAnswers, reason, work, .. } = connection else { return };
         let farewell = match work {
             Some(work) if work.unanswered > 0 => return,
-            Some(work) => work.farewell.take(),
-            None => None,
+            Some(work) => std::mem::take(&mut work.farewell),
+            None => Farewell::Nothing,
         };
         let reason = *reason;
         match farewell {
-            None if reason.close_frame().is_some() => self.close(key, reason),
+            Farewell::Nothing if reason.close_frame().is_some() => self.close(key, reason),
             farewell => self.flush_and_end(key, farewell),
         }
     }

@@ -17,6 +17,7 @@
 use super::close_reason::CloseReason;
 use super::deadlines::Stamp;
 use super::outbox::Outbox;
+use crate::wire::frame::Violation;
 use crate::wire::id::Serial;
 use crate::wire::message::Partial;
 
@@ -59,8 +60,8 @@ pub(super) struct Work {
     pub(super) input_since: Stamp,
     /// Messages of this client that are on their way and will be answered.
     pub(super) unanswered: u32,
-    /// What to say when all is answered: nothing, or a Close frame with a code or without.
-    pub(super) farewell: Option<Option<u16>>,
+    /// What to say when all is answered.
+    pub(super) farewell: Farewell,
     /// Whether the connection stands in the hub's list of those to write to.
     pub(super) is_unsettled: bool,
     /// Whether the socket refused bytes; it will say when it takes more.
@@ -72,6 +73,18 @@ impl Work {
     pub(super) fn is_done(&self) -> bool {
         self.outbox.is_empty() && self.unanswered == 0 && !self.is_unsettled && matches!(self.input, Input::None)
     }
+}
+
+/// The last word to a client that is leaving.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) enum Farewell {
+    /// None of its own: the client hung up, or the reason for sending it away has one.
+    #[default]
+    Nothing,
+    /// The answer to its Close, with the same code or without one.
+    Close(Option<u16>),
+    /// It broke a rule.
+    Fail(Violation),
 }
 
 /// What has come in and is not whole.
@@ -103,6 +116,15 @@ impl Connection {
     /// Whether the client is listed in the directory: it has a session, and may still be owed answers.
     pub(super) fn is_listed(&self) -> bool {
         matches!(self, Connection::Open { .. } | Connection::Closing { phase: Phase::AwaitingAnswers, .. })
+    }
+
+    /// Whether what the client says is heard: it is open, or is to be sent away once it has been answered.
+    pub(super) fn is_heard(&self) -> bool {
+        match self {
+            Connection::Open { .. } => true,
+            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } => reason.close_frame().is_some(),
+            Connection::Opening { .. } | Connection::Closing { .. } | Connection::Closed { .. } => false,
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {

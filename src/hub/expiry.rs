@@ -81,7 +81,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
     /// Whether the node is about to stop and nothing is left to do: the last connection has ended, or whoever is left has had its time.
     pub fn is_drained(&self, now: Moment) -> bool {
         let Some(drain) = self.drain else { return false };
-        let patience = drain.span + self.peers.settings.close_timeout + 2 * Duration::from_millis(REVOLUTION_MS);
+        let patience = drain.span + 2 * self.peers.settings.close_timeout + 2 * Duration::from_millis(REVOLUTION_MS);
         self.is_empty() || drain.since.plus(patience) <= now
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Everything is decided from the bytes at hand; what is not whole is kept in the connection's box until more comes.
 
-use super::connection::{Connection, Input, Phase};
+use super::connection::{Connection, Farewell, Input, Phase};
 use super::{CloseReason, Hub, Key, Message, MessageHandler};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::wire::message::{self, Event, Partial};
@@ -99,7 +99,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
             }
             // What was incomplete before may have ended; the message that begins behind it has a time of its own.
             is_older &= partial.as_ref().is_some_and(|partial| partial.is_in_message());
-            if !self.peers.is_open(key) {
+            if !self.peers.is_heard(key) {
                 return;
             }
         }
@@ -116,7 +116,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
             Event::Binary(bytes) => self.receive_message(key, Message::Binary(bytes)),
             Event::Ping(payload) => self.peers.pong(key, payload),
             Event::Pong => {}
-            Event::Close(code) => self.peers.let_go(key, Some(code), CloseReason::ClosedByPeer),
+            Event::Close(code) => self.peers.let_go(key, Farewell::Close(code), CloseReason::ClosedByPeer),
         }
     }
 
@@ -125,29 +125,19 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.handler.message(&mut self.peers, key, message);
     }
 
-    /// We have sent Close, or are about to, and look for the client's among what it had still to say.
-    pub(super) fn receive_close(&mut self, key: Key, bytes: &mut [u8]) {
+    /// We have sent Close, and look for the client's among what it had still to say. If it is only sent away, that is handed on, though it
+    /// cannot be answered any more.
+    pub(super) fn receive_close(&mut self, key: Key, reason: CloseReason, bytes: &mut [u8]) {
         let limits = self.peers.settings.message;
+        let is_heard = reason == CloseReason::Draining;
         let mut partial = self.take_partial(key);
         let mut input = bytes;
-        let close = loop {
+        loop {
             match message::next(&mut partial, &mut input, limits) {
-                Ok(Some(Event::Close(code))) => break Ok(code),
+                Ok(Some(Event::Text(text))) if is_heard => self.receive_message(key, Message::Text(text)),
                 Ok(Some(Event::Text(_) | Event::Binary(_) | Event::Ping(_) | Event::Pong)) => {}
+                Ok(Some(Event::Close(_))) | Err(_) => return self.end_after_flush(key, reason),
                 Ok(None) => return partial.map_or((), |partial| self.put_partial(key, partial, true)),
-                Err(violation) => break Err(violation),
-            }
-        };
-        let Some(Connection::Closing { phase, reason, .. }) = self.peers.peer(key).map(|peer| &peer.connection) else { return };
-        match (phase, close) {
-            (Phase::AwaitingAnswers, Ok(_)) => {
-                let reason = *reason;
-                self.peers.let_go_unheard(key, reason);
-            }
-            (Phase::AwaitingAnswers, Err(violation)) => self.peers.fail(key, violation),
-            (Phase::AwaitingClose | Phase::Flushing | Phase::Lingering, _) => {
-                let reason = *reason;
-                self.end_after_flush(key, reason);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   open ─▶ Key          receive(key, bytes) ─▶ frames ─▶ messages ─▶ MessageHandler ─▶ outboxes     expire(now) ─▶ pings, ends
 //!                                                                                          │
-//!   reap ◀─ ended        next_unsettled ─▶ key, owed(key) ─▶ bytes, sent(key, n) ◀─────────┘
+//!   reap ◀─ ended        take_unsettled ─▶ keys, owed(key) ─▶ bytes, sent(key, n) ◀─────────┘
 //! ```
 //!
 //! The hub knows WebSocket, not what is said on it: that is its handler's business, a type parameter. The socket `S` has no bound at all,
@@ -35,7 +35,7 @@ pub use tally::{STATUSES, Tally};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use connection::{Connection, Peer, Phase};
+use connection::{Connection, Farewell, Peer, Phase};
 use deadlines::Deadlines;
 use expiry::Drain;
 
@@ -162,6 +162,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.now = now;
         self.peers.tally.bytes_received += bytes.len() as u64;
         let Some(peer) = self.peers.peer_mut(key) else { return };
+        let is_heard = peer.connection.is_heard();
         match &mut peer.connection {
             Connection::Opening { .. } => self.receive_head(key, bytes),
             Connection::Open { is_pinged, heard, debt, .. } => {
@@ -170,9 +171,10 @@ impl<S, M: MessageHandler> Hub<S, M> {
                 *is_pinged = false;
                 self.receive_frames(key, bytes);
             }
-            Connection::Closing { phase: Phase::AwaitingClose, .. } => self.receive_close(key, bytes),
-            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } if reason.close_frame().is_some() => {
-                self.receive_close(key, bytes);
+            Connection::Closing { phase: Phase::AwaitingAnswers, .. } if is_heard => self.receive_frames(key, bytes),
+            Connection::Closing { phase: Phase::AwaitingClose, reason, .. } => {
+                let reason = *reason;
+                self.receive_close(key, reason, bytes);
             }
             // Nothing that comes now means anything.
             Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing | Phase::Lingering, .. } | Connection::Closed { .. } => {}
@@ -184,12 +186,11 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.now = now;
         let Some(peer) = self.peers.peer_mut(key) else { return };
         match peer.connection {
-            Connection::Open { .. } => self.peers.let_go(key, None, CloseReason::HungUp),
+            _ if peer.connection.is_heard() => self.peers.let_go(key, Farewell::Nothing, CloseReason::HungUp),
             Connection::Opening { .. } => self.peers.end(key, CloseReason::HungUp),
-            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } if reason.close_frame().is_some() => {
-                self.peers.let_go_unheard(key, reason);
-            }
-            Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing, .. } | Connection::Closed { .. } => {}
+            Connection::Open { .. }
+            | Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing, .. }
+            | Connection::Closed { .. } => {}
             Connection::Closing { phase: Phase::AwaitingClose | Phase::Lingering, reason, .. } => self.end_after_flush(key, reason),
         }
     }

@@ -91,6 +91,11 @@ impl<S> Peers<S> {
         self.peer(key).is_some_and(|peer| peer.connection.is_open())
     }
 
+    /// Whether what the client says is heard; see [`Connection::is_heard`].
+    pub(super) fn is_heard(&self, key: Key) -> bool {
+        self.peer(key).is_some_and(|peer| peer.connection.is_heard())
+    }
+
     /// The tag of this node and the number of this loop.
     pub fn place(&self) -> (NodeTag, u8) {
         (self.tag, self.event_loop)
@@ -126,7 +131,7 @@ impl<S> Peers<S> {
         out.map(|out| frame::write(out, kind, payload)).is_some()
     }
 
-    /// Notes that a message of the client is on its way and will be answered by [`Peers::answered`], so a client that leaves
+    /// Notes that a message of the client is on its way and will be answered by [`Peers::take_answered`], so a client that leaves
     /// meanwhile is not let go before.
     pub fn expect_answer(&mut self, key: Key) {
         self.with_work(key, |work| work.unanswered += 1);

@@ -118,7 +118,9 @@ impl MessageHandler for Router {
             Message::Text(text) => Envelope::parse(text, &client.id),
             Message::Binary(_) => Err(Refused { id: None, reject: Reject::Binary }),
         };
-        let is_within_rate = peers.charge_message(key);
+        // A client that acknowledges what others send it must not run into a limit of its own.
+        let is_notice = matches!(parsed, Ok(Envelope { said: Said::Notice, .. }));
+        let is_within_rate = is_notice || peers.charge_message(key);
         match parsed {
             Ok(envelope) if !is_within_rate => reject(peers, &client, Some(envelope.id), Reject::TooManyMessages),
             Err(refused) if !is_within_rate => reject(peers, &client, refused.id, Reject::TooManyMessages),

@@ -38,8 +38,8 @@ impl Admin {
         let mut exposition = Exposition::default();
         exposition.gauge("connections", "Connections there are, of every state.", self.status.connections());
         exposition.gauge("connections_max", "Connections there may be.", self.status.connections_max as u64);
-        let exhaustions = "Times that a connection could not be accepted for want of a file descriptor.";
-        exposition.counter("accept_exhaustions_total", exhaustions, self.status.exhaustions());
+        let failures = "Times that a connection could not be accepted, mostly for want of a file descriptor.";
+        exposition.counter("accept_failures_total", failures, self.status.accept_failures());
         exposition.tally(&self.status.tally());
         exposition.ticks(&self.status.ticks());
         let refused = "Messages from other loops and nodes that a loop did not take, because too much was waiting for it.";

@@ -200,7 +200,7 @@ impl<M: MessageHandler> EventLoop<M> {
             match self.listener.accept(self.now) {
                 Accepted::Connection(stream) => self.admit(stream),
                 Accepted::Nothing => return,
-                Accepted::NoDescriptor => return self.status.note_exhaustion(),
+                Accepted::Failed(error) => return self.status.note_accept_failure(&error),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
@@ -16,8 +17,8 @@ pub enum Accepted {
     Connection(TcpStream),
     /// There is none waiting.
     Nothing,
-    /// There may be one, but there is no descriptor for it. Ask again later.
-    NoDescriptor,
+    /// There may be one, but it cannot be had now, mostly for want of a descriptor. Ask again later.
+    Failed(io::Error),
 }
 
 /// The listener of one loop.
@@ -65,21 +66,36 @@ impl Listener {
                     self.is_ready = false;
                     return Accepted::Nothing;
                 }
-                Err(error) if is_exhausted(&error) => {
-                    // No new event comes for connections that wait already, and asking again at once would only burn the core.
-                    self.paused_until = Some(now.plus(std::time::Duration::from_millis(ACCEPT_PAUSE_MS)));
-                    return Accepted::NoDescriptor;
+                // The connection was gone before it was accepted: on to the next.
+                Err(error) if is_gone(&error) => {}
+                // Mostly there is no descriptor. No new event comes for connections that wait already, and asking again at once would only
+                // burn the core.
+                Err(error) => {
+                    self.paused_until = Some(now.plus(Duration::from_millis(ACCEPT_PAUSE_MS)));
+                    return Accepted::Failed(error);
                 }
-                // The connection was gone before it was accepted, or the network had an error of its own (accept(2)): on to the next.
-                Err(_) => {}
             }
         }
     }
 }
 
-/// Whether descriptors or memory for sockets have run out.
-fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+/// Whether the error is of the connection and not of the listener (accept(2), "Error handling").
+fn is_gone(error: &io::Error) -> bool {
+    let is_signal = error.kind() == io::ErrorKind::Interrupted;
+    let is_network = matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::ENETDOWN
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+        )
+    );
+    is_signal || is_network
 }
 
 /// Opens `count` listening sockets on one address, all on the same port, which is any free one if `address` names none.

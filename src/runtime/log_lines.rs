@@ -29,6 +29,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// How long it leaves alone one that fails, such as a file on a full disk.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a flush through the log's own interface waits: too short to be noticed by who ends the process in a hurry.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
+
 /// The log of the process, once started.
 #[derive(Debug)]
 pub struct LogLines {
@@ -54,9 +57,7 @@ impl LogLines {
 
     /// Waits until all lines are written, at most for `patience`; whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
-        let waiting = self.queue.lock();
-        let written = self.queue.changed.wait_timeout_while(waiting, patience, |waiting| waiting.is_writing || !waiting.bytes.is_empty());
-        !written.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        self.queue.flush(patience)
     }
 
     fn logger(&self, level: LevelFilter) -> Logger {
@@ -67,16 +68,20 @@ impl LogLines {
             .set_thread_mode(ThreadLogMode::Names)
             .set_location_level(LevelFilter::Off)
             .build();
-        Logger(WriteLogger::new(level, config, Line { queue: Arc::clone(&self.queue), bytes: Vec::new() }))
+        let line = Line { queue: Arc::clone(&self.queue), bytes: Vec::new() };
+        Logger { lines: WriteLogger::new(level, config, line), queue: Arc::clone(&self.queue) }
     }
 }
 
 /// simplelog's logger, given only messages of one line.
-struct Logger(Box<WriteLogger<Line>>);
+struct Logger {
+    lines: Box<WriteLogger<Line>>,
+    queue: Arc<Queue>,
+}
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.lines.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -86,10 +91,13 @@ impl Log for Logger {
         // Formatted here, because simplelog holds a lock for all threads while it writes.
         let message = one_line(&record.args().to_string());
         let metadata = record.metadata().clone();
-        self.0.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
+        self.lines.log(&Record::builder().metadata(metadata).args(format_args!("{message}")).build());
     }
 
-    fn flush(&self) {}
+    /// For who is about to end the process: waits a little for the last lines.
+    fn flush(&self) {
+        self.queue.flush(FLUSH_PATIENCE);
+    }
 }
 
 /// `message` with its control characters escaped, cut when it is too long.
@@ -152,6 +160,12 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // No step under this lock leaves the queue half changed.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all lines are written, at most for `patience`; whether they are.
+    fn flush(&self, patience: Duration) -> bool {
+        let written = self.changed.wait_timeout_while(self.lock(), patience, |waiting| waiting.is_writing || !waiting.bytes.is_empty());
+        !written.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn push(&self, line: &[u8]) {

@@ -4,11 +4,12 @@
 //! never makes a loop wait. What happened within the millisecond of the last copy is seen with the next tick, at most a second later.
 
 use std::fmt::{Display, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::hub::{CloseReason, STATUSES, Tally};
-use crate::limits::EXHAUSTIONS_PER_LINE;
+use crate::limits::ACCEPT_FAILURES_PER_LINE;
 use crate::wire::reject::CODES;
 
 /// What the loops of a node share: counts, and whether it is about to stop.
@@ -19,7 +20,7 @@ pub struct Status {
     pub connections_max: usize,
     /// Whether the node is about to stop.
     pub is_draining: AtomicBool,
-    exhaustions: AtomicU64,
+    accept_failures: AtomicU64,
     drained: AtomicUsize,
     loops: Vec<LoopStatus>,
 }
@@ -45,7 +46,7 @@ impl Status {
             connections: AtomicUsize::new(0),
             connections_max,
             is_draining: AtomicBool::new(false),
-            exhaustions: AtomicU64::new(0),
+            accept_failures: AtomicU64::new(0),
             drained: AtomicUsize::new(0),
             loops,
         }
@@ -63,16 +64,16 @@ impl Status {
         }
     }
 
-    /// Notes that a connection could not be accepted for want of a descriptor. Told at most once in a while: it comes in crowds.
-    pub fn note_exhaustion(&self) {
-        if self.exhaustions.fetch_add(1, Ordering::Relaxed).is_multiple_of(EXHAUSTIONS_PER_LINE) {
-            log::warn!("connections wait, because there is no file descriptor for them: raise the limit of open files");
+    /// Notes that a connection could not be accepted. Told at most once in a while: it comes in crowds.
+    pub fn note_accept_failure(&self, error: &io::Error) {
+        if self.accept_failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(ACCEPT_FAILURES_PER_LINE) {
+            log::warn!("connections wait, because they cannot be accepted: {error}");
         }
     }
 
-    /// How often a connection could not be accepted for want of a descriptor.
-    pub fn exhaustions(&self) -> u64 {
-        self.exhaustions.load(Ordering::Relaxed)
+    /// How often a connection could not be accepted.
+    pub fn accept_failures(&self) -> u64 {
+        self.accept_failures.load(Ordering::Relaxed)
     }
 
     /// Notes that one more loop has no client left, on a node that is about to stop.
