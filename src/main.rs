@@ -1,6 +1,7 @@
 //! The program: flags and environment → settings → server → exit code.
 //!
-//! Exit codes: 0 after a drain and for `--help` and the like, 2 for settings that are wrong, 1 for everything else that ends a node.
+//! Exit codes: 0 after a drain and for `--help` and the like, 2 for settings that are wrong, 128 plus its number for a second
+//! signal, 1 for everything else that ends a node.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -106,11 +106,6 @@ impl ClientId {
         ClientId(Uuid::from_bytes(bytes))
     }
 
-    /// Any UUID as a client's id; whether it is one of this node shows in [`ClientId::tag`].
-    pub fn from_uuid(uuid: Uuid) -> ClientId {
-        ClientId(uuid)
-    }
-
     /// Reads a hyphenated UUID in either case, nothing else.
     pub fn parse(text: &[u8]) -> Option<ClientId> {
         parse_hyphenated(text).map(ClientId)
