@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::mailbox::Mailbox;
 use super::metrics::{Exposition, Status};
@@ -13,6 +15,12 @@ use crate::broker;
 use crate::hub::{Key, Message, MessageHandler, Peers};
 use crate::wire::delivery::Refusal;
 use crate::wire::upgrade::Page;
+
+/// How long the loops may take to tell their numbers.
+const NUMBERS_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long to wait before looking again whether they have.
+const NUMBERS_PAUSE: Duration = Duration::from_micros(200);
 
 /// The handler of the operator's loop.
 pub struct Admin {
@@ -34,7 +42,18 @@ impl Admin {
         }
     }
 
+    /// Has the loops tell their numbers, and waits for those that do within a moment. From one that stands still, the old ones have to do.
+    fn refresh(&self) {
+        let question = self.status.ask();
+        self.mailboxes.iter().for_each(Mailbox::ring);
+        let since = Instant::now();
+        while !self.status.is_answered(question) && since.elapsed() < NUMBERS_PATIENCE {
+            thread::sleep(NUMBERS_PAUSE);
+        }
+    }
+
     fn metrics(&self) -> Page {
+        self.refresh();
         let mut exposition = Exposition::default();
         exposition.gauge("connections", "Connections there are, of every state.", self.status.connections());
         exposition.gauge("connections_max", "Connections there may be.", self.status.connections_max as u64);

@@ -58,8 +58,8 @@ pub struct EventLoop<M> {
     woken: Duration,
     now: Moment,
     ticks: TickTimes,
-    /// When the numbers were last made known.
-    published: Moment,
+    /// The last question for the numbers that was answered.
+    answered: u64,
     scratch: Box<[u8]>,
     /// Connections of which there may be more to read.
     backlog: Vec<Backlogged>,
@@ -124,7 +124,7 @@ impl<M: MessageHandler> EventLoop<M> {
             woken: Duration::ZERO,
             now: Moment::default(),
             ticks: TickTimes::default(),
-            published: Moment::default(),
+            answered: 0,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             backlog: Vec::new(),
             posts: VecDeque::new(),
@@ -160,8 +160,7 @@ impl<M: MessageHandler> EventLoop<M> {
         self.flush();
         self.reap();
         self.ticks.count(self.started.elapsed().saturating_sub(self.woken));
-        // Where there are clients, the next deadline is at most a second away, and what is left out now is told then.
-        if self.now != self.published || self.hub.is_empty() {
+        if self.status.asked() != self.answered {
             self.publish();
         }
         Ok(())
@@ -362,7 +361,7 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn publish(&mut self) {
-        self.published = self.now;
+        self.answered = self.status.asked();
         self.status.publish(self.number, self.hub.len(), self.hub.tally(), &self.ticks);
     }
 }

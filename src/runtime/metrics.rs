@@ -1,7 +1,6 @@
 //! Numbers for the operator: each loop has a block of its own, which it alone writes and anybody may read.
 //!
-//! A loop copies its tally here with plain stores, at most once per millisecond: counting costs a message no atomic operation, and a reader
-//! never makes a loop wait. What happened within the millisecond of the last copy is seen with the next tick, at most a second later.
+//! A loop copies its tally here when it is asked to: counting costs a message no atomic operation, and a reader never makes a loop wait.
 
 use std::fmt::{Display, Write as _};
 use std::io;
@@ -22,10 +21,14 @@ pub struct Status {
     pub is_draining: AtomicBool,
     accept_failures: AtomicU64,
     drained: AtomicUsize,
+    /// How often the loops have been asked for their numbers.
+    asked: AtomicU64,
     loops: Vec<LoopStatus>,
 }
 
 struct LoopStatus {
+    /// The last question that the numbers below answer.
+    answered: AtomicU64,
     connections: AtomicU64,
     ticks: [AtomicU64; TickTimes::CELLS],
     cells: [AtomicU64; Tally::CELLS],
@@ -34,7 +37,7 @@ struct LoopStatus {
 impl LoopStatus {
     fn new() -> LoopStatus {
         let zero = |_| AtomicU64::new(0);
-        LoopStatus { connections: AtomicU64::new(0), ticks: std::array::from_fn(zero), cells: std::array::from_fn(zero) }
+        LoopStatus { answered: zero(0), connections: zero(0), ticks: std::array::from_fn(zero), cells: std::array::from_fn(zero) }
     }
 }
 
@@ -48,6 +51,7 @@ impl Status {
             is_draining: AtomicBool::new(false),
             accept_failures: AtomicU64::new(0),
             drained: AtomicUsize::new(0),
+            asked: AtomicU64::new(0),
             loops,
         }
     }
@@ -55,6 +59,7 @@ impl Status {
     /// For loop `number` alone: makes its numbers known.
     pub fn publish(&self, number: u8, connections: usize, tally: &Tally, ticks: &TickTimes) {
         let Some(status) = self.loops.get(usize::from(number)) else { return };
+        let question = self.asked();
         status.connections.store(connections as u64, Ordering::Relaxed);
         for (cell, value) in status.ticks.iter().zip(ticks.cells) {
             cell.store(value, Ordering::Relaxed);
@@ -62,6 +67,22 @@ impl Status {
         for (cell, value) in status.cells.iter().zip(tally.cells()) {
             cell.store(value, Ordering::Relaxed);
         }
+        status.answered.store(question, Ordering::Release);
+    }
+
+    /// Asks all loops for their numbers. They see it in their next tick; who wants them now wakes them.
+    pub fn ask(&self) -> u64 {
+        self.asked.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The last question.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    /// Whether all loops have answered `question`.
+    pub fn is_answered(&self, question: u64) -> bool {
+        self.loops.iter().all(|status| status.answered.load(Ordering::Acquire) >= question)
     }
 
     /// Notes that a connection could not be accepted. Told at most once in a while: it comes in crowds.
