@@ -7,7 +7,8 @@
 # gates.toml; --print only prints it. Exit code 1: a figure is above its number.
 #
 # - bytes: the slope between two numbers of idle connections, after one message each way;
-# - instructions: callgrind counts them at 100 messages and at 1,100, in lock-step; start and end cancel out;
+# - instructions: callgrind counts them at 100 messages and at 1,100, of 8 pairs in lock-step; start and end cancel out. With one pair it
+#   depends on chance whether the two messages under way share a tick, which is some 600 instructions either way;
 # - system calls: strace counts them likewise. Under strace the server is slow, so batches are what a busy server's are.
 source "$(dirname "$0")/lib.sh"
 
@@ -52,7 +53,7 @@ bytes() {
 # instructions MESSAGES: of a server's whole life.
 instructions() {
     start "$subject" valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$work/callgrind.log"
-    load route --pairs 1 --inflight 1 --messages "$1"
+    load route --pairs 8 --inflight 1 --messages "$1"
     stop "$server"
     measured=$(sed -nE 's/.*Collected : ([0-9]+).*/\1/p' "$work/callgrind.log" | tail -1)
 }
