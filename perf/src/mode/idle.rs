@@ -3,6 +3,7 @@
 //! Memory is read at several numbers of connections and its slope taken, so that what a server holds anyway does not count.
 
 use std::io;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +12,9 @@ use super::Run;
 use crate::load::ledger::Ledger;
 use crate::load::open::Tide;
 use crate::measure::Memory;
+
+/// Time that a server has to give memory back, once the last client has left.
+const GIVING_BACK: Duration = Duration::from_secs(3);
 
 pub(super) fn run(run: &mut Run<'_>) -> io::Result<()> {
     let at_start = run.quiet_memory()?;
@@ -26,6 +30,8 @@ pub(super) fn run(run: &mut Run<'_>) -> io::Result<()> {
     // Printed before they leave: leaving is where a small machine may run out of memory.
     run.record.print();
     run.leave(0..count)?;
+    // A server may wait for quiet before it gives memory back, as Texto does for a second.
+    thread::sleep(GIVING_BACK);
     let after = run.quiet_memory()?;
     run.record.put("user_bytes_after_leaving", after.user);
     Ok(())
