@@ -93,6 +93,9 @@ pub const DRAIN_STEP_MS: u64 = 20;
 /// Work boxes that a loop keeps for the next connection that has something to say, instead of going to the allocator for each.
 pub const SPARES_MAX: usize = 256;
 
+/// Work boxes that a loop keeps when it has been quiet for a while.
+pub const SPARES_KEPT: usize = 8;
+
 /// Bytes of outgoing queue that a kept work box may hold on to. A larger queue goes back to the allocator.
 pub const SPARE_BYTES_MAX: usize = 4096;
 

@@ -61,7 +61,11 @@ impl<S, M: MessageHandler> Hub<S, M> {
     /// Does what is due at `now`.
     pub fn expire(&mut self, now: Moment) {
         self.peers.now = now;
-        for slot in self.deadlines.advance(self.peers.slots_end, now) {
+        let passed = self.deadlines.advance(self.peers.slots_end, now);
+        if !passed.is_empty() {
+            self.peers.thin_out_spares();
+        }
+        for slot in passed {
             self.look_at(slot, now);
         }
         if let Some(mut drain) = self.drain {
@@ -152,4 +156,98 @@ fn has_passed(elapsed: u64, timeout: Duration) -> bool {
 /// who fell silent together are not pinged together, and those who then do not answer are still found in time.
 fn spread(hash: u32, pong_timeout: Duration) -> u64 {
     (millis(pong_timeout) / 8 * u64::from(hash)) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{HubSettings, Message, Peers};
+    use super::*;
+    use crate::wire::id::{IdSource, NodeTag};
+    use crate::wire::message::Limits;
+
+    const CLIENTS: usize = 2000;
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// Says nothing, so whatever a client gets is a ping.
+    struct Silent;
+
+    impl MessageHandler for Silent {
+        fn message<S>(&mut self, _: &mut Peers<S>, _: Key, _: Message<'_>) {}
+    }
+
+    fn hub(ping_after: Duration, pong_timeout: Duration) -> Hub<(), Silent> {
+        let settings = HubSettings {
+            endpoint: Some("/"),
+            message: Limits { message_bytes_max: 1024, message_frames_max: 1 },
+            message_timeout: Duration::from_secs(60),
+            message_rate_max: None,
+            outbox_bytes_max: 2048,
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            ping_after,
+            pong_timeout,
+        };
+        Hub::new(settings, NodeTag::from_bits(1), 0, IdSource::seeded(1), Silent)
+    }
+
+    /// Everything that is owed is written. How many connections that were.
+    fn flush(hub: &mut Hub<(), Silent>) -> usize {
+        let mut keys = Vec::new();
+        hub.take_unsettled(&mut keys);
+        for &key in &keys {
+            let len = hub.owed(key).expect("who is unsettled is owed something").1.len();
+            hub.sent(key, len);
+        }
+        keys.len()
+    }
+
+    /// Clients fall silent all at once. When how many are pinged, and when how many are given up, in milliseconds of their silence.
+    fn silence(ping_after: Duration, pong_timeout: Duration) -> [BTreeMap<u64, usize>; 2] {
+        let mut hub = hub(ping_after, pong_timeout);
+        let start = Moment::from_millis(u64::from(u32::MAX) - 10_000);
+        for _ in 0..CLIENTS {
+            let key = hub.open((), false, start);
+            hub.receive(key, &mut REQUEST.to_vec(), start);
+        }
+        assert_eq!(flush(&mut hub), CLIENTS, "each has its response");
+        hub.expire(start);
+        let [mut pinged, mut given_up] = [BTreeMap::new(), BTreeMap::new()];
+        while let Some(now) = hub.next_deadline() {
+            hub.expire(now);
+            let silence = now.as_millis() - start.as_millis();
+            let pings = flush(&mut hub);
+            let ends = std::iter::from_fn(|| hub.reap()).inspect(|(_, reason)| assert_eq!(*reason, CloseReason::Unresponsive)).count();
+            (pings > 0).then(|| pinged.insert(silence, pings));
+            (ends > 0).then(|| given_up.insert(silence, ends));
+        }
+        [pinged, given_up]
+    }
+
+    fn check(ping_after: u64, pong_timeout: u64) {
+        let (ping_after, pong_timeout) = (Duration::from_secs(ping_after), Duration::from_secs(pong_timeout));
+        let [pinged, given_up] = silence(ping_after, pong_timeout);
+        assert_eq!((pinged.values().sum::<usize>(), given_up.values().sum::<usize>()), (CLIENTS, CLIENTS), "each once");
+        let spread = pong_timeout / 8;
+        // The hand passes once a second, so what is due is done within the second after.
+        let within = |due: Duration, spread: Duration| millis(due)..=millis(due + spread) + REVOLUTION_MS;
+        assert!(pinged.keys().all(|at| within(ping_after, spread).contains(at)), "{pinged:?}");
+        assert!(given_up.keys().all(|at| within(ping_after + pong_timeout, Duration::ZERO).contains(at)), "{given_up:?}");
+        let revolutions = millis(spread).div_ceil(REVOLUTION_MS) as usize;
+        assert!(pinged.len() >= revolutions, "not spread over {spread:?}: {pinged:?}");
+        // Chance makes no two seconds equal.
+        let fair = CLIENTS as u64 * REVOLUTION_MS / millis(spread).max(REVOLUTION_MS);
+        assert!(pinged.values().all(|&pings| pings as u64 <= fair + fair / 5), "not spread evenly, {fair} a second: {pinged:?}");
+    }
+
+    #[test]
+    fn clients_who_fell_silent_together_are_pinged_one_after_the_other_and_given_up_in_time() {
+        check(25, 20);
+        check(25, 80);
+        check(1, 16);
+        // An eighth of this is less than the hand takes to go around.
+        check(5, 4);
+    }
 }

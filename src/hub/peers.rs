@@ -14,7 +14,7 @@ use super::connection::{Connection, Peer, Work};
 use super::deadlines::Moment;
 use super::directory::Directory;
 use super::tally::Tally;
-use crate::limits::{CONTROL_BYTES_MAX, FRAME_HEADER_BYTES_MAX, SPARES_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, FRAME_HEADER_BYTES_MAX, SPARES_KEPT, SPARES_MAX};
 use crate::wire::frame::{self, Kind};
 use crate::wire::id::{ClientId, IdSource, MessageId, NodeTag};
 
@@ -190,6 +190,13 @@ impl<S> Peers<S> {
         if self.spares.len() < SPARES_MAX {
             work.outbox.trim();
             self.spares.push(work);
+        }
+    }
+
+    /// Lets go of half of the kept boxes: what a busy moment needed, quiet seconds give back.
+    pub(super) fn thin_out_spares(&mut self) {
+        if self.spares.len() > SPARES_KEPT {
+            self.spares.truncate((self.spares.len() / 2).max(SPARES_KEPT));
         }
     }
 
