@@ -1,4 +1,4 @@
-//! Nodes together: the program itself, two or three times, on one real Redis.
+//! Nodes together: the program itself, two or three times, on one real Redis; in one test on a toy.
 //!
 //! ```text
 //!   chat.rs       messages between nodes: what arrives, when it is acknowledged, what is said to those who leave
@@ -6,6 +6,7 @@
 //!   go_nodes.rs   next to nodes of the earlier implementation, and next to anybody who publishes nonsense
 //!   access.rs     what a node asks of Redis, and the ways to reach one: TLS, Unix socket, password, and no replica
 //!   outage.rs     Redis is not there yet, dies, stalls, comes back
+//!   slow_redis.rs Redis takes what it is given, but much too slowly
 //!   drain.rs      a node stops while messages are on their way
 //! ```
 //!
@@ -23,6 +24,7 @@ mod cluster {
     mod drain;
     mod go_nodes;
     mod outage;
+    mod slow_redis;
 }
 
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ mod node;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::process::{ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -176,6 +176,70 @@ fn a_drain_waits_for_nobody_longer_than_the_close_timeout() {
 }
 
 #[test]
+fn a_drain_ends_in_time_though_newcomers_keep_coming() {
+    const SPAN: Duration = Duration::from_secs(1);
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+    // What the node adds because its clock hand goes around once a second, and what a busy machine does.
+    const SLACK: Duration = Duration::from_secs(5);
+    let mut command = command_at(address_of_its_own());
+    command.args(["--loops=1", "--drain-time=1s", "--close-timeout=1s", "--handshake-timeout=1m"]);
+    let mut node = Node::launch(command).unwrap();
+    let address = node.address();
+    let newcomers = std::thread::spawn(move || come_one_after_the_other(address));
+    eventually("newcomers have come", || node.metric("connections") >= 3);
+    node.terminate();
+    let begun = Instant::now();
+    assert!(node.wait().success());
+    let took = begun.elapsed();
+    assert!(took > SPAN, "newcomers keep a node up for a while, but it ended after {took:?}");
+    assert!(took < SPAN + 2 * CLOSE_TIMEOUT + SLACK, "{took:?}");
+    newcomers.join().unwrap();
+}
+
+/// Connects every now and then, says nothing, and stays until nobody listens any more.
+fn come_one_after_the_other(address: SocketAddr) {
+    let mut guests = Vec::new();
+    while let Ok(guest) = std::net::TcpStream::connect(address) {
+        guests.push(guest);
+        assert!(guests.len() < 1000, "somebody listens for ever");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn every_loop_turns_newcomers_away_until_the_last_client_of_the_node_has_left() {
+    let mut command = command_at(address_of_its_own());
+    command.args(["--loops=2", "--drain-time=0s", "--close-timeout=1m"]);
+    let mut node = Node::launch(command).unwrap();
+    // One loop has this client, and the other has none.
+    let mut last = node.client();
+    node.terminate();
+    let mut first_byte = [0];
+    // Not read, so not answered: the client stays.
+    assert_eq!((last.stream().peek(&mut first_byte).unwrap(), first_byte), (1, [0x88]));
+    // The other loop may hear of the drain a moment later; whoever it takes till then it sends away at once.
+    eventually("newcomers are refused", || node.http().ask(UPGRADE).status == 503);
+    for _ in 0..40 {
+        let response = node.http().ask(UPGRADE);
+        assert_eq!((response.status, response.field("Retry-After")), (503, Some("5")));
+    }
+    // The kernel spreads newcomers over those who listen. A loop that stops cuts off whoever stands in its line, so none must.
+    assert_eq!(listeners(node.address()), 2);
+    assert_eq!(last.expect_close(), Some(1012));
+    assert!(node.wait().success());
+}
+
+/// Sockets that listen on `address`, by the kernel's list (proc(5)).
+fn listeners(address: SocketAddr) -> usize {
+    const LISTEN: &str = "0A";
+    let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not in this list") };
+    let local = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let fields = list.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|fields| fields[1] == local && fields[3] == LISTEN).count()
+}
+
+#[test]
 fn a_second_signal_ends_a_node_at_once() {
     for (first, second, code) in [(Signal::TERM, Signal::TERM, 143), (Signal::INT, Signal::INT, 130), (Signal::TERM, Signal::INT, 130)] {
         let mut node = Node::start(&[("drain-time", "1h")]);
@@ -185,6 +249,8 @@ fn a_second_signal_ends_a_node_at_once() {
         assert!(node.is_running());
         node.signal(second);
         assert_eq!(node.wait().code(), Some(code), "{first:?}, then {second:?}");
+        node.wait_for_log("a second signal: texto ends at once");
+        assert!(!node.log().contains("texto has stopped"), "it has not drained:\n{}", node.log());
     }
 }
 

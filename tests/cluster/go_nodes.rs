@@ -78,6 +78,24 @@ fn a_go_node_understands_what_a_client_here_sends() {
 }
 
 #[test]
+fn what_a_sibling_loop_does_not_hold_is_passed_on_to_whoever_shares_the_tag() {
+    let redis = Redis::start(&[]);
+    let (go, node) = (GoNode::join(&redis), join(&redis, &[]));
+    let mut client = node.client();
+    // Tags are drawn by chance, so a node cannot be given that of another. What it could hear of the other one's clients is this:
+    let sibling = format!("{}{:02x}", &client.id()[..6], 1 - client.event_loop());
+    let twin = format!("{sibling}-ffff-4fff-8fff-ffffffffffff");
+    client.deliver(&twin, "are you on the other node?");
+    let expected = format!(r#"{{"SenderID":"{}","RecipientID":"{twin}","Text":"are you on the other node?"}}"#, client.id());
+    assert_eq!(go.hear_message(), (format!("texto:{twin}"), expected));
+    // It comes back, and that is the end of it: nobody is answered twice, and nothing goes around in a circle.
+    eventually("the node has heard it, too", || (node.metric("redis_received_total"), node.metric("deliveries_dropped_total")) == (1, 2));
+    client.check();
+    client.deliver(&nobody(1), "the last word");
+    assert!(go.hear_message().1.contains("the last word"));
+}
+
+#[test]
 fn a_client_here_understands_what_a_go_node_publishes() {
     let redis = Redis::start(&[]);
     let (go, node) = (GoNode::join(&redis), join(&redis, &[]));

@@ -10,12 +10,12 @@ use crate::{Outcome, answers, attempt, count_in_log, join, links, nobody, node_a
 
 const DOWN: &str = "the message was not sent: this node has no connection to the other nodes at the moment";
 const QUEUE_FULL: &str = "the message was not sent: too many messages are waiting for the other nodes";
-const UNANSWERED: &str = "nothing confirmed the message in time: it may still arrive, or it may be lost";
+pub(super) const UNANSWERED: &str = "nothing confirmed the message in time: it may still arrive, or it may be lost";
 
 /// How long a node may take to find a Redis that is there again, after a short outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 
-fn refused(why: &str) -> Outcome {
+pub(super) fn refused(why: &str) -> Outcome {
     Err(why.to_owned())
 }
 
