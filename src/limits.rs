@@ -81,11 +81,12 @@ pub const SEGMENT_ENTRIES_MERGED: usize = SEGMENT_ENTRIES / 4;
 /// Milliseconds in which every connection is looked at once for its deadlines, so each of them is kept to within this time.
 pub const REVOLUTION_MS: u64 = 1_000;
 
-/// Slots looked at in one step of a revolution, as long as that makes no more than [`REVOLUTION_STEPS_MAX`] steps.
-pub const STEP_SLOTS: usize = 4096;
+/// Slots looked at in one step of a revolution, as long as that makes no more than [`REVOLUTION_STEPS_MAX`] steps. Clients that fell silent
+/// together are pinged in the same steps, so this is also how many pings may be sent in one tick: some milliseconds' worth.
+pub const STEP_SLOTS: usize = 1024;
 
-/// Steps in one revolution. At a million connections a step looks at 16,000 slots, half a megabyte.
-pub const REVOLUTION_STEPS_MAX: usize = 64;
+/// Steps in one revolution. At a million connections a step looks at 4,000 slots, 128 KiB.
+pub const REVOLUTION_STEPS_MAX: usize = 250;
 
 /// Milliseconds between two steps of a drain.
 pub const DRAIN_STEP_MS: u64 = 20;
@@ -166,4 +167,4 @@ pub const PUBLISH_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=16 
 const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
 const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);
-const _: () = assert!(STEP_SLOTS * REVOLUTION_STEPS_MAX >= 1 << 18);
+const _: () = assert!(REVOLUTION_MS as usize % REVOLUTION_STEPS_MAX == 0);

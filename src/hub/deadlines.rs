@@ -121,9 +121,9 @@ mod tests {
     #[test]
     fn the_hand_passes_every_slot_once_per_revolution() {
         check(1, 1);
-        check(4096, 1);
-        check(4097, 2);
-        check(1_000_000, 64);
+        check(STEP_SLOTS, 1);
+        check(STEP_SLOTS + 1, 2);
+        check(1_000_000, REVOLUTION_STEPS_MAX);
     }
 
     #[test]

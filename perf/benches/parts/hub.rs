@@ -48,7 +48,7 @@ fn open_and_close(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// One step of the clock hand over idle clients; a revolution takes a second, in 64 steps at most.
+/// One step of the clock hand over idle clients; a revolution takes a second, in 250 steps at most.
 #[divan::bench(args = [100_000, 1_000_000], sample_size = 1)]
 fn idle_step(bencher: Bencher<'_, '_>, count: usize) {
     let (mut hub, mut now, mut keys, mut request) = (hub(), Moment::default(), Vec::new(), REQUEST.to_vec());
