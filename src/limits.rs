@@ -167,4 +167,4 @@ pub const PUBLISH_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=16 
 const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
 const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);
-const _: () = assert!(REVOLUTION_MS as usize % REVOLUTION_STEPS_MAX == 0);
+const _: () = assert!((REVOLUTION_MS as usize).is_multiple_of(REVOLUTION_STEPS_MAX));
