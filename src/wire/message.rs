@@ -159,7 +159,7 @@ impl Message {
         if self.checked < self.bytes.len() {
             return Err(Violation::NotUtf8);
         }
-        // Checked twice, because safe Rust cannot be told that it has been: the price of `forbid(unsafe_code)` on the rare path.
+        // Checked twice, because safe Rust cannot be told that it has been: the price of having no `unsafe` here, on the rare path.
         from_utf8(&self.bytes).map(Event::Text).map_err(|_| Violation::NotUtf8)
     }
 }
