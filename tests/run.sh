@@ -28,6 +28,7 @@ missing_packages() {
     done <<-'END'
 		redis-server redis-server
 		nginx nginx
+		docker-compose docker-compose
 		chromium chromium fonts-dejavu-core
 		openssl openssl
 		strace strace

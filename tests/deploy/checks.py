@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.error
 import urllib.request
 import uuid
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -91,6 +92,12 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.05)
+
+
+def succeeds(action):
+    with contextlib.suppress(OSError, InvalidStatus):
+        action()
+        return True
 
 
 class Deployment:
@@ -167,6 +174,20 @@ def a_node_that_comes_back_is_used_again(deployment):
     until(lambda: deployment.arrive().node != staying)
 
 
+def without_any_node_newcomers_are_told_to_come_back(deployment):
+    for node in deployment.nodes:
+        node.stop()
+    try:
+        answer = get(deployment.port, "/v1/texto")
+    except urllib.error.HTTPError as refusal:
+        answer = refusal
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5"), (answer.status, answer.headers)
+    for node in deployment.nodes:
+        node.start()
+    # nginx asks a node that has failed anew after five seconds.
+    until(lambda: succeeds(deployment.arrive))
+
+
 def the_health_check_of_the_image_tells_a_live_node_from_a_dead_one(deployment):
     check = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (\[.*\])", (ROOT / "Dockerfile").read_text())[1])
     node = deployment.nodes[0]
@@ -197,6 +218,7 @@ CLAIMS = [
     a_large_message_passes_whole,
     a_stopping_node_tells_its_clients_and_the_other_takes_them,
     a_node_that_comes_back_is_used_again,
+    without_any_node_newcomers_are_told_to_come_back,
     the_health_check_of_the_image_tells_a_live_node_from_a_dead_one,
     the_build_context_holds_all_that_cargo_needs,
 ]
