@@ -24,7 +24,7 @@
 //! | 3 | [`runtime`], [`broker`] | effects: sockets and the clock, Redis. They meet where messages pass (`runtime::exchange`) and where the operator looks (`runtime::admin`) |
 //! | 2 | [`hub`] | decisions for the clients of one loop: pure, time is an argument |
 //! | 1 | [`wire`] | words: bytes to values and back |
-//! | 0 | [`limits`] | every bound |
+//! | 0 | [`limits`], [`histogram`] | every bound; how long things took |
 //!
 //! # Invariants
 //!
@@ -34,6 +34,7 @@
 //! - No loop ever waits: not for Redis, not for the log, not for another loop.
 //! - An `ack` is said only when the message has been handed on.
 
+pub mod histogram;
 pub mod limits;
 
 pub mod wire;

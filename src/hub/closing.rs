@@ -129,6 +129,7 @@ impl<S> Peers<S> {
         if peer.connection.is_listed() {
             self.unlist(key);
         }
+        self.unlist_blocked(key);
         let Some(peer) = self.peer_mut(key) else { return };
         let Some(place) = peer.connection.work_place() else { return };
         let work = place.take();

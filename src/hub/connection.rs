@@ -64,8 +64,8 @@ pub(super) struct Work {
     pub(super) farewell: Farewell,
     /// Whether the connection stands in the hub's list of those to write to.
     pub(super) is_unsettled: bool,
-    /// Whether the socket refused bytes; it will say when it takes more.
-    pub(super) is_blocked: bool,
+    /// If the socket refused bytes, the connection's place in the hub's list of such; it will say when it takes more.
+    pub(super) blocked: Option<u32>,
 }
 
 impl Work {
@@ -111,6 +111,14 @@ impl Connection {
     /// The box, if there is one.
     pub(super) fn work(&mut self) -> Option<&mut Work> {
         self.work_place()?.as_deref_mut()
+    }
+
+    /// The box, if there is one, only to look at.
+    pub(super) fn work_ref(&self) -> Option<&Work> {
+        match self {
+            Connection::Opening { work, .. } | Connection::Open { work, .. } | Connection::Closing { work, .. } => work.as_deref(),
+            Connection::Closed { .. } => None,
+        }
     }
 
     /// Whether the client is listed in the directory: it has a session, and may still be owed answers.

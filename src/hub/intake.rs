@@ -72,6 +72,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
     }
 
     pub(super) fn refuse(&mut self, key: Key, refusal: Refusal, method: Method) {
+        self.peers.tally.refused[refusal.label_index()] += 1;
         self.answer(key, refusal.code(), |out| refusal.write(out, method));
     }
 
@@ -114,14 +115,16 @@ impl<S, M: MessageHandler> Hub<S, M> {
         match event {
             Event::Text(text) => self.receive_message(key, Message::Text(text)),
             Event::Binary(bytes) => self.receive_message(key, Message::Binary(bytes)),
-            Event::Ping(payload) => self.peers.pong(key, payload),
+            Event::Ping(payload) => {
+                self.peers.tally.pings_received += 1;
+                self.peers.pong(key, payload);
+            }
             Event::Pong => {}
             Event::Close(code) => self.peers.let_go(key, Farewell::Close(code), CloseReason::ClosedByPeer),
         }
     }
 
     fn receive_message(&mut self, key: Key, message: Message<'_>) {
-        self.peers.tally.messages_received += 1;
         self.handler.message(&mut self.peers, key, message);
     }
 

@@ -12,6 +12,7 @@
 //! The order within a tick is the runtime's: first what came in, then deadlines, then each unsettled connection is written once, last
 //! the ended ones are reaped.
 
+mod blocked;
 mod close_reason;
 mod closing;
 mod connection;
@@ -30,7 +31,7 @@ pub use directory::Directory;
 pub use outbox::Outbox;
 pub use peers::{Key, Peers};
 pub use router::{Forward, Route, Router};
-pub use tally::{STATUSES, Tally};
+pub use tally::{HEARD, STATUSES, Tally};
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -131,6 +132,16 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.slots.len()
     }
 
+    /// How many clients have a session.
+    pub fn clients(&self) -> usize {
+        self.peers.clients()
+    }
+
+    /// The connections whose sockets do not take what they are owed, and the bytes that these are owed. Looks at each of them.
+    pub fn blocked(&self) -> (usize, usize) {
+        self.peers.blocked()
+    }
+
     /// Whether there is no connection.
     pub fn is_empty(&self) -> bool {
         self.peers.slots.is_empty()
@@ -208,12 +219,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
 
     /// The socket takes bytes again.
     pub fn writable(&mut self, key: Key) {
-        let Some(work) = self.peers.peer_mut(key).and_then(|peer| peer.connection.work()) else { return };
-        if work.is_blocked {
-            work.is_blocked = false;
-            work.is_unsettled = true;
-            self.peers.unsettled.push(key);
-        }
+        self.peers.unblock(key);
     }
 
     /// A message has come from another loop or node. Returns whether its recipient is here.
@@ -247,8 +253,8 @@ impl<S, M: MessageHandler> Hub<S, M> {
         let Some(Peer { connection, .. }) = self.peers.peer_mut(key) else { return AfterWrite::Nothing };
         let Some(work) = connection.work() else { return AfterWrite::Nothing };
         work.outbox.advance(len);
-        work.is_blocked = !work.outbox.is_empty();
-        if work.is_blocked {
+        if !work.outbox.is_empty() {
+            self.peers.block(key);
             return AfterWrite::Nothing;
         }
         if matches!(connection, Connection::Closing { phase: Phase::Lingering, .. }) {

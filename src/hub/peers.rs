@@ -48,6 +48,7 @@ pub struct Peers<S> {
     pub(super) now: Moment,
     pub(super) unsettled: Vec<Key>,
     pub(super) ended: Vec<Key>,
+    pub(super) blocked: Vec<Key>,
     directory: Directory,
     ids: IdSource,
     tag: NodeTag,
@@ -67,6 +68,7 @@ impl<S> Peers<S> {
             now: Moment::default(),
             unsettled: Vec::new(),
             ended: Vec::new(),
+            blocked: Vec::new(),
             directory: Directory::default(),
             ids,
             tag,
@@ -167,7 +169,7 @@ impl<S> Peers<S> {
         let spares = &mut self.spares;
         let peer = self.slots.get_mut(key.slot as usize).filter(|peer| peer.serial.generation() == key.generation)?;
         let work = peer.connection.work_place()?.get_or_insert_with(|| spares.pop().unwrap_or_default());
-        if !work.is_unsettled && !work.is_blocked {
+        if !work.is_unsettled && work.blocked.is_none() {
             work.is_unsettled = true;
             self.unsettled.push(key);
         }
@@ -267,6 +269,12 @@ impl<S> Peers<S> {
         self.slots_end = self.slots.iter().next_back().map_or(0, |(slot, _)| slot + 1);
         self.unsettled.shrink_to(SPARES_MAX);
         self.ended.shrink_to(SPARES_MAX);
+        self.blocked.shrink_to(SPARES_MAX);
+    }
+
+    /// Clients that are listed.
+    pub(super) fn clients(&self) -> usize {
+        self.directory.count()
     }
 
     /// Slots in use and slots there is memory for.
@@ -283,6 +291,7 @@ impl<S> Peers<S> {
         let listed = self.slots.iter().filter(|(_, peer)| peer.connection.is_listed());
         assert_eq!(listed.count(), self.directory.count());
         self.directory.check_invariants(|slot| self.slots[slot as usize].serial.hash());
+        let mut blocked = 0;
         for (slot, peer) in &self.slots {
             assert!(slot < self.slots_end);
             let key = Key { slot: slot as u32, generation: peer.serial.generation() };
@@ -296,11 +305,14 @@ impl<S> Peers<S> {
             assert_eq!(ended, usize::from(is_closed));
             let Some(work) = work else { continue };
             assert_eq!(self.unsettled.contains(&key), work.is_unsettled);
-            assert!(work.outbox.is_empty() || work.is_unsettled || work.is_blocked);
+            assert!(work.blocked.is_none_or(|place| self.blocked[place as usize] == key));
+            blocked += usize::from(work.blocked.is_some());
+            assert!(work.outbox.is_empty() || work.is_unsettled || work.blocked.is_some());
             assert!(
                 work.outbox.len() <= self.settings.outbox_bytes_max + FRAME_HEADER_BYTES_MAX + CONTROL_BYTES_MAX
                     || !peer.connection.is_open()
             );
         }
+        assert_eq!(self.blocked.len(), blocked);
     }
 }

@@ -11,6 +11,7 @@
 //! Which of them it is, is written in the recipient's id. A client of this loop that is not found may still be one of another node
 //! that drew the same tag, so Redis is asked before the message is dropped.
 
+use super::tally::Heard;
 use super::{Key, Message, MessageHandler, Peers};
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::wire::answer::{Answer, Body};
@@ -119,15 +120,16 @@ impl MessageHandler for Router {
             Message::Binary(_) => Err(Refused { id: None, reject: Reject::Binary }),
         };
         // A client that acknowledges what others send it must not run into a limit of its own.
-        let is_notice = matches!(parsed, Ok(Envelope { said: Said::Notice, .. }));
+        let is_notice = matches!(parsed, Ok(Envelope { said: Said::Ack | Said::Error, .. }));
         let is_within_rate = is_notice || peers.charge_message(key);
+        peers.tally.count_message(if is_within_rate { heard(&parsed) } else { Heard::Refused });
         match parsed {
             Ok(envelope) if !is_within_rate => reject(peers, &client, Some(envelope.id), Reject::TooManyMessages),
             Err(refused) if !is_within_rate => reject(peers, &client, refused.id, Reject::TooManyMessages),
             Err(refused) => reject(peers, &client, refused.id, refused.reject),
             Ok(Envelope { id, said: Said::Registration }) => say(peers, &client, id, Body::Connection),
             Ok(Envelope { id, said: Said::Send { receiver, text } }) => self.route(peers, &client, id, receiver, text),
-            Ok(Envelope { said: Said::Notice, .. }) => {}
+            Ok(Envelope { said: Said::Ack | Said::Error, .. }) => {}
         }
     }
 
@@ -160,12 +162,20 @@ impl MessageHandler for Router {
     }
 }
 
+/// What a message is counted as.
+fn heard(parsed: &Result<Envelope<'_>, Refused>) -> Heard {
+    match parsed {
+        Ok(Envelope { said: Said::Registration, .. }) => Heard::Registration,
+        Ok(Envelope { said: Said::Send { .. }, .. }) => Heard::Send,
+        Ok(Envelope { said: Said::Ack, .. }) => Heard::Ack,
+        Ok(Envelope { said: Said::Error, .. }) => Heard::Error,
+        Err(_) => Heard::Refused,
+    }
+}
+
 /// Answers one request, or says something of the server's own.
 fn say<S>(peers: &mut Peers<S>, client: &Client, id: MessageId, body: Body<'_>) {
-    let answer = Answer { client: &client.id, id, body };
-    if let Some(out) = peers.owe(client.key, answer.json_len() + FRAME_HEADER_BYTES_MAX) {
-        answer.write(out);
-    }
+    owe(peers, client.key, &Answer { client: &client.id, id, body });
 }
 
 fn reject<S>(peers: &mut Peers<S>, client: &Client, id: Option<MessageId>, reject: Reject) {
@@ -178,10 +188,17 @@ fn reject<S>(peers: &mut Peers<S>, client: &Client, id: Option<MessageId>, rejec
 fn receive<S>(peers: &mut Peers<S>, recipient: Key, sender: &SpelledId, text: Text<'_>) -> bool {
     let Some(client) = Client::of(peers, recipient) else { return false };
     let answer = Answer { client: &client.id, id: peers.message_id(), body: Body::Receive { sender, text } };
-    let frame_bytes = answer.json_len() + FRAME_HEADER_BYTES_MAX;
     // Another implementation's node may have larger limits. What would never fit is no fault of the reader.
-    if frame_bytes > peers.outbox_bytes_max() {
+    if answer.json_len() + FRAME_HEADER_BYTES_MAX > peers.outbox_bytes_max() {
         return false;
     }
-    peers.owe(recipient, frame_bytes).map(|out| answer.write(out)).is_some()
+    owe(peers, recipient, &answer)
+}
+
+/// Puts an answer into the queue of its client. Returns whether it did.
+fn owe<S>(peers: &mut Peers<S>, key: Key, answer: &Answer<'_>) -> bool {
+    let Some(out) = peers.owe(key, answer.json_len() + FRAME_HEADER_BYTES_MAX) else { return false };
+    answer.write(out);
+    peers.tally.said[answer.body.kind_index()] += 1;
+    true
 }

@@ -1,10 +1,25 @@
 //! What a hub counts. Plain numbers that only grow; the runtime copies them to where they can be read.
 
 use super::close_reason::CloseReason;
+use crate::wire::answer::Body;
 use crate::wire::reject::{CODES, Reject};
+use crate::wire::upgrade::Refusal;
 
 /// The HTTP statuses that a hub answers with, in the order in which they are counted.
 pub const STATUSES: [u16; 9] = [101, 200, 400, 404, 405, 408, 426, 431, 503];
+
+/// What clients say, in the order in which it is counted: the kinds that they may send, and what was refused whatever its kind.
+pub const HEARD: [&str; 5] = ["registration", "send", "ack", "error", "refused"];
+
+/// Where a message of a client is counted; see [`HEARD`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Heard {
+    Registration,
+    Send,
+    Ack,
+    Error,
+    Refused,
+}
 
 /// Counters of one hub, since its start.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -19,8 +34,8 @@ pub struct Tally {
     pub bytes_received: u64,
     /// Bytes written to clients.
     pub bytes_sent: u64,
-    /// WebSocket messages from clients.
-    pub messages_received: u64,
+    /// Pings from clients.
+    pub pings_received: u64,
     /// Pings sent to silent clients.
     pub pings_sent: u64,
     /// `send`s whose recipient was on the same loop.
@@ -37,6 +52,12 @@ pub struct Tally {
     pub deliveries_dropped: u64,
     /// Requests refused, by [`CODES`].
     pub rejects: [u64; CODES.len()],
+    /// Opening handshakes and other requests refused, by [`Refusal::LABELS`].
+    pub refused: [u64; Refusal::LABELS.len()],
+    /// Messages from clients, by [`HEARD`].
+    pub heard: [u64; HEARD.len()],
+    /// Messages put into the queues of clients, by [`Body::KINDS`].
+    pub said: [u64; Body::KINDS.len()],
 }
 
 impl Tally {
@@ -49,7 +70,7 @@ impl Tally {
             self.accepted,
             self.bytes_received,
             self.bytes_sent,
-            self.messages_received,
+            self.pings_received,
             self.pings_sent,
             self.sends_to_loop,
             self.sends_to_sibling,
@@ -58,14 +79,10 @@ impl Tally {
             self.deliveries,
             self.deliveries_dropped,
         ];
+        let rest: [&[u64]; 6] = [&self.responses, &self.closed, &self.rejects, &self.refused, &self.heard, &self.said];
         let mut cells = [0; Tally::CELLS];
-        let (first, rest) = cells.split_at_mut(single.len());
-        let (second, rest) = rest.split_at_mut(self.responses.len());
-        let (third, fourth) = rest.split_at_mut(self.closed.len());
-        first.copy_from_slice(&single);
-        second.copy_from_slice(&self.responses);
-        third.copy_from_slice(&self.closed);
-        fourth.copy_from_slice(&self.rejects);
+        let values = single.iter().chain(rest.into_iter().flatten());
+        cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = *value);
         cells
     }
 
@@ -77,7 +94,7 @@ impl Tally {
             accepted: next(),
             bytes_received: next(),
             bytes_sent: next(),
-            messages_received: next(),
+            pings_received: next(),
             pings_sent: next(),
             sends_to_loop: next(),
             sends_to_sibling: next(),
@@ -88,6 +105,9 @@ impl Tally {
             responses: std::array::from_fn(|_| next()),
             closed: std::array::from_fn(|_| next()),
             rejects: std::array::from_fn(|_| next()),
+            refused: std::array::from_fn(|_| next()),
+            heard: std::array::from_fn(|_| next()),
+            said: std::array::from_fn(|_| next()),
         }
     }
 
@@ -98,6 +118,11 @@ impl Tally {
         if let Some(index) = index {
             self.responses[index] += 1;
         }
+    }
+
+    /// Counts a message of a client.
+    pub(super) fn count_message(&mut self, heard: Heard) {
+        self.heard[heard as usize] += 1;
     }
 
     /// Counts the end of a connection.
@@ -120,6 +145,6 @@ mod tests {
         let cells = std::array::from_fn(|index| index as u64 + 1);
         let tally = Tally::from_cells(&cells);
         assert_eq!(tally.cells(), cells);
-        assert_eq!((tally.accepted, tally.rejects[CODES.len() - 1]), (1, Tally::CELLS as u64));
+        assert_eq!((tally.accepted, tally.said[Body::KINDS.len() - 1]), (1, Tally::CELLS as u64));
     }
 }

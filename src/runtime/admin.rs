@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::exposition::Exposition;
 use super::mailbox::Mailbox;
-use super::metrics::{Exposition, Status};
+use super::metrics::{Numbers, Status};
+use super::process::{self, Birth};
 use crate::broker;
 use crate::hub::{Key, Message, MessageHandler, Peers};
 use crate::wire::delivery::Refusal;
@@ -42,40 +44,98 @@ impl Admin {
         }
     }
 
-    /// Has the loops tell their numbers, and waits for those that do within a moment. From one that stands still, the old ones have to do.
-    fn refresh(&self) {
+    /// Has the loops tell their numbers. For each loop, how long that took; from one that stands still, the old numbers have to do.
+    fn refresh(&self) -> Vec<Option<Duration>> {
         let question = self.status.ask();
         self.mailboxes.iter().for_each(Mailbox::ring);
         let since = Instant::now();
-        while !self.status.is_answered(question) && since.elapsed() < NUMBERS_PATIENCE {
+        let mut answers = vec![None; self.status.answers(question).count()];
+        loop {
+            let elapsed = since.elapsed();
+            for (answer, is_there) in answers.iter_mut().zip(self.status.answers(question)) {
+                *answer = answer.or(is_there.then_some(elapsed));
+            }
+            if answers.iter().all(Option::is_some) || elapsed >= NUMBERS_PATIENCE {
+                return answers;
+            }
             thread::sleep(NUMBERS_PAUSE);
         }
     }
 
     fn metrics(&self) -> Page {
-        self.refresh();
+        let answers = self.refresh();
+        let loops = self.status.loops();
+        let all = Numbers::sum(&loops);
         let mut exposition = Exposition::default();
-        exposition.gauge("connections", "Connections there are, of every state.", self.status.connections());
-        exposition.gauge("connections_max", "Connections there may be.", self.status.connections_max as u64);
-        let failures = "Times that a connection could not be accepted, mostly for want of a file descriptor.";
-        exposition.counter("accept_failures_total", failures, self.status.accept_failures());
-        exposition.tally(&self.status.tally());
-        exposition.ticks(&self.status.ticks());
+        self.describe_node(&mut exposition, &all);
+        describe_loops(&mut exposition, &loops, &answers);
+        exposition.tally(&all.tally);
         let refused = "Messages from other loops and nodes that a loop did not take, because too much was waiting for it.";
-        exposition.counter("mailbox_refused_total", refused, self.mailboxes.iter().map(Mailbox::refused).sum());
+        exposition.counter("mailbox_refused_total", refused, self.mailboxes.iter().map(Mailbox::refused).sum::<u64>());
         if let Some(broker) = &self.broker {
             describe_broker(&mut exposition, broker);
         }
+        describe_process(&mut exposition, &self.status.birth, all.connections);
         let body = Cow::Owned(exposition.into_text().into_bytes());
         Page { content_type: "text/plain; version=0.0.4; charset=utf-8", body, ..Page::plain(b"") }
     }
+
+    fn describe_node(&self, exposition: &mut Exposition, all: &Numbers) {
+        let version = [(env!("CARGO_PKG_VERSION"), 1)];
+        exposition.gauges("build_info", "Always 1; the label says which Texto this is.", "version", version);
+        let is_draining = u8::from(self.status.is_draining.load(Ordering::Acquire));
+        exposition.gauge("draining", "Whether the node is about to stop, and closes its clients.", is_draining);
+        exposition.gauge("connections", "Connections there are, of every state.", all.connections);
+        exposition.gauge("connections_max", "Connections there may be.", self.status.connections_max);
+        exposition.gauge("clients", "Clients with a session.", all.clients);
+        exposition.gauge("slow_readers", "Connections whose sockets do not take all that they are owed.", all.slow_readers);
+        exposition.gauge("waiting_bytes", "Bytes that wait for slow readers.", all.waiting_bytes);
+        let failures = "Times that a connection could not be accepted, mostly for want of a file descriptor.";
+        exposition.counter("accept_failures_total", failures, self.status.accept_failures());
+        let dropped = "Connections closed without a word, because too many others were being told that the node is full.";
+        exposition.counter("connections_dropped_total", dropped, self.status.dropped.load(Ordering::Relaxed));
+    }
+}
+
+fn describe_loops(exposition: &mut Exposition, loops: &[Numbers], answers: &[Option<Duration>]) {
+    let connections = loops.iter().map(|numbers| numbers.connections).enumerate();
+    exposition.gauges("loop_connections", "Connections of an event loop.", "loop", connections);
+    let ticks = loops.iter().map(|numbers| numbers.ticks).enumerate();
+    exposition.histograms("loop_tick_seconds", "Time that an event loop takes for what one wait brings.", "loop", ticks);
+    let lags = loops.iter().map(|numbers| numbers.lags).enumerate();
+    exposition.histograms("loop_lag_seconds", "How much later than due an event loop comes to its deadlines.", "loop", lags);
+    let up = answers.iter().map(|answer| u8::from(answer.is_some())).enumerate();
+    let help = "Whether an event loop has told its numbers for this page. If not, it stands still, and its numbers are old.";
+    exposition.gauges("loop_up", help, "loop", up);
+    let times = answers.iter().map(|answer| answer.unwrap_or(NUMBERS_PATIENCE).as_secs_f64()).enumerate();
+    let help = "Time from the call to an event loop to tell its numbers for this page until it had, or was given up.";
+    exposition.gauges("loop_answer_seconds", help, "loop", times);
+}
+
+/// What the kernel knows about the process. What it does not tell is left out.
+fn describe_process(exposition: &mut Exposition, birth: &Birth, connections: u64) {
+    let start = birth.since_epoch.as_secs_f64();
+    exposition.gauge("process_start_time_seconds", "When the process started, in seconds since 1970.", format_args!("{start:.3}"));
+    let busy = process::processor_time().as_secs_f64();
+    exposition.counter("process_cpu_seconds_total", "Time on processors, of all threads together.", busy);
+    if let Some(count) = process::open_files() {
+        exposition.gauge("process_open_fds", "Open file descriptors.", count);
+    }
+    if let Some(count) = process::open_files_max() {
+        exposition.gauge("process_max_fds", "File descriptors that the process may have open.", count);
+    }
+    let Some(memory) = process::memory() else { return };
+    exposition.gauge("process_resident_memory_bytes", "Memory of the process.", memory.resident);
+    exposition.gauge("process_anonymous_memory_bytes", "Memory of the process that belongs to no file.", memory.anonymous);
+    let help = "Anonymous memory that has come since the start, per connection. Says something from some thousand connections on.";
+    exposition.gauge("connection_memory_bytes", help, birth.bytes_per_connection(memory, connections));
 }
 
 fn describe_broker(exposition: &mut Exposition, broker: &broker::Status) {
-    exposition.gauge("redis_publisher_up", "Whether messages can be published to Redis.", broker.is_publisher_up().into());
-    exposition.gauge("redis_subscriber_up", "Whether messages of other nodes arrive from Redis.", broker.is_subscriber_up().into());
-    exposition.gauge("redis_queue_messages", "Messages that Redis has not answered yet.", broker.queue_entries() as u64);
-    exposition.gauge("redis_queue_bytes", "Bytes that those occupy.", broker.queue_bytes() as u64);
+    exposition.gauge("redis_publisher_up", "Whether messages can be published to Redis.", u8::from(broker.is_publisher_up()));
+    exposition.gauge("redis_subscriber_up", "Whether messages of other nodes arrive from Redis.", u8::from(broker.is_subscriber_up()));
+    exposition.gauge("redis_queue_messages", "Messages that Redis has not answered yet.", broker.queue_entries());
+    exposition.gauge("redis_queue_bytes", "Bytes that those occupy.", broker.queue_bytes());
     exposition.counter("redis_reconnects_total", "Connections to Redis made after the first ones.", broker.reconnects());
     exposition.counter("redis_published_total", "Messages that Redis has taken.", broker.published());
     exposition.counter("redis_received_total", "Messages of other nodes that were handed to the loops.", broker.received());

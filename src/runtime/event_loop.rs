@@ -31,8 +31,9 @@ use super::departures::Departures;
 use super::exchange::Exchange;
 use super::listener::{Accepted, Listener};
 use super::mailbox::{Mailbox, Post};
-use super::metrics::{Status, TickTimes};
+use super::metrics::{Numbers, Status};
 use super::sys;
+use crate::histogram::Histogram;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
 use crate::limits::{
     ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, DRAIN_STEP_MS, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES,
@@ -57,7 +58,9 @@ pub struct EventLoop<M> {
     /// When the tick began: since the start, and as the hub counts it.
     woken: Duration,
     now: Moment,
-    ticks: TickTimes,
+    ticks: Histogram,
+    /// How much later than due this loop came to its deadlines: what kept it is its own work or the lack of a processor.
+    lags: Histogram,
     /// The last question for the numbers that was answered.
     answered: u64,
     scratch: Box<[u8]>,
@@ -123,7 +126,8 @@ impl<M: MessageHandler> EventLoop<M> {
             started: Instant::now(),
             woken: Duration::ZERO,
             now: Moment::default(),
-            ticks: TickTimes::default(),
+            ticks: Histogram::default(),
+            lags: Histogram::default(),
             answered: 0,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             backlog: Vec::new(),
@@ -167,7 +171,8 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+        let deadline = self.deadline();
+        let timeout = if self.is_behind() { Some(Duration::ZERO) } else { deadline.map(|deadline| deadline.after(self.now)) };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             Ok(()) | Err(_) => {}
@@ -175,17 +180,22 @@ impl<M: MessageHandler> EventLoop<M> {
         // All of a tick happens at one moment. A millisecond is fine enough for deadlines of seconds.
         self.woken = self.started.elapsed();
         self.now = Moment::from_millis(u64::try_from(self.woken.as_millis()).unwrap_or(u64::MAX));
+        if let Some(due) = deadline.filter(|due| *due <= self.now) {
+            self.lags.count(self.woken.saturating_sub(Duration::from_millis(due.as_millis())));
+        }
         Ok(())
     }
 
-    /// How long to wait: not at all if something is left over, else until the next deadline, else for ever.
-    fn timeout(&self) -> Option<Duration> {
-        if !self.backlog.is_empty() || self.listener.is_ready(self.now) {
-            return Some(Duration::ZERO);
-        }
+    /// Whether something is left over from the last tick, so that there is nothing to wait for.
+    fn is_behind(&self) -> bool {
+        !self.backlog.is_empty() || self.listener.is_ready(self.now)
+    }
+
+    /// When something is to be done even if nothing comes in.
+    fn deadline(&self) -> Option<Moment> {
         let others_drained = self.is_drained.then(|| self.now.plus(Duration::from_millis(DRAIN_STEP_MS)));
         let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.departures.due(), others_drained];
-        deadlines.into_iter().flatten().min().map(|deadline| deadline.after(self.now))
+        deadlines.into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
@@ -208,6 +218,7 @@ impl<M: MessageHandler> EventLoop<M> {
         let before = self.status.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.status.connections_max + REFUSED_CONNECTIONS_MAX {
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
+            self.status.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let is_surplus = before >= self.status.connections_max;
@@ -362,7 +373,17 @@ impl<M: MessageHandler> EventLoop<M> {
 
     fn publish(&mut self) {
         self.answered = self.status.asked();
-        self.status.publish(self.number, self.hub.len(), self.hub.tally(), &self.ticks);
+        let (slow_readers, waiting_bytes) = self.hub.blocked();
+        let numbers = Numbers {
+            connections: self.hub.len() as u64,
+            clients: self.hub.clients() as u64,
+            slow_readers: slow_readers as u64,
+            waiting_bytes: waiting_bytes as u64,
+            ticks: self.ticks,
+            lags: self.lags,
+            tally: *self.hub.tally(),
+        };
+        self.status.publish(self.number, &numbers);
     }
 }
 

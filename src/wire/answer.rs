@@ -50,6 +50,19 @@ const RECEIVE_SENDER_AT: usize = 30;
 const RECEIVE_END: &[u8; 2] = b"}}";
 
 impl Body<'_> {
+    /// The kinds, in the order in which they are counted.
+    pub const KINDS: [&'static str; 4] = ["connection", "ack", "error", "receive"];
+
+    /// Where the kind stands in [`Body::KINDS`].
+    pub fn kind_index(&self) -> usize {
+        match self {
+            Body::Connection => 0,
+            Body::Ack => 1,
+            Body::Error(_) => 2,
+            Body::Receive { .. } => 3,
+        }
+    }
+
     /// Bytes from the kind to the end of the document.
     fn len(&self) -> usize {
         match self {

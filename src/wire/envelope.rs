@@ -30,8 +30,10 @@ pub enum Said<'a> {
         /// What it says.
         text: Text<'a>,
     },
-    /// `ack` or `error`: nothing to do.
-    Notice,
+    /// `ack`: nothing to do.
+    Ack,
+    /// `error`: nothing to do.
+    Error,
 }
 
 /// A message that is refused, and the id to say so under if it had one.
@@ -81,7 +83,8 @@ impl<'a> Fields<'a> {
             KindName::Unknown => return Err(Reject::UnknownKind),
             KindName::ServerOnly => return Err(Reject::ServerKind),
             KindName::Registration => Said::Registration,
-            KindName::Notice => Said::Notice,
+            KindName::Ack => Said::Ack,
+            KindName::Error => Said::Error,
             KindName::Send if self.client_id != Found::Value(session) => return Err(Reject::ForeignClientId),
             KindName::Send => self.data.require(Reject::MissingData, Reject::MalformedData)?.resolve()?,
         };
@@ -160,8 +163,8 @@ mod tests {
         };
         for rest in ["", r#","data":null"#, r#","data":7"#, r#","data":{"text":1},"client_id":null"#] {
             check("registration", rest, Said::Registration);
-            check("ack", rest, Said::Notice);
-            check("error", rest, Said::Notice);
+            check("ack", rest, Said::Ack);
+            check("error", rest, Said::Error);
         }
         check("registration", &format!(r#","client_id":"{OTHER}""#), Said::Registration);
     }

@@ -79,7 +79,8 @@ pub(super) enum DataField {
 pub(super) enum KindName {
     Registration,
     Send,
-    Notice,
+    Ack,
+    Error,
     ServerOnly,
     Unknown,
 }
@@ -89,7 +90,8 @@ impl KindName {
         match name {
             "registration" => KindName::Registration,
             "send" => KindName::Send,
-            "ack" | "error" => KindName::Notice,
+            "ack" => KindName::Ack,
+            "error" => KindName::Error,
             "connection" | "receive" => KindName::ServerOnly,
             _ => KindName::Unknown,
         }

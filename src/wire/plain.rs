@@ -123,7 +123,7 @@ impl<'a> Scan<'a> {
         if self.take(br#""send""#) {
             Some(KindName::Send)
         } else if self.take(br#""ack""#) {
-            Some(KindName::Notice)
+            Some(KindName::Ack)
         } else if self.take(br#""registration""#) {
             Some(KindName::Registration)
         } else {

@@ -125,6 +125,25 @@ impl Refusal {
         }
     }
 
+    /// The value of the label `reason` in the metrics of each kind, in the order in which they are counted.
+    pub const LABELS: [&str; 9] =
+        ["malformed", "not_found", "method_not_allowed", "too_slow", "not_an_upgrade", "wrong_version", "too_large", "full", "draining"];
+
+    /// Where the label stands in [`Refusal::LABELS`].
+    pub fn label_index(self) -> usize {
+        match self {
+            Refusal::Malformed(_) => 0,
+            Refusal::NotFound => 1,
+            Refusal::MethodNotAllowed(_) => 2,
+            Refusal::TooSlow => 3,
+            Refusal::NotAnUpgrade => 4,
+            Refusal::WrongVersion => 5,
+            Refusal::TooLarge => 6,
+            Refusal::Full => 7,
+            Refusal::Draining => 8,
+        }
+    }
+
     /// The status code, for counting.
     pub fn code(self) -> u16 {
         status_code(self.status())
