@@ -44,6 +44,19 @@ impl Client {
         client
     }
 
+    /// A client that has been greeted, if there is a way to a node: who dials while nodes come and go must be able to fail.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Client> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_nodelay(true).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let config = WebSocketConfig::default().read_buffer_size(4096);
+        let (socket, _) = tungstenite::client::client_with_config(format!("ws://{address}/v1/texto"), stream, Some(config)).ok()?;
+        let mut client = Client { socket, id: String::new() };
+        let Came::Message(greeting) = client.next() else { return None };
+        client.id = greeting["data"]["client_id"].as_str()?.to_owned();
+        Some(client)
+    }
+
     /// A WebSocket on `target`, such as `/v1/texto?nogreet=1`; the greeting, if any, is still to be read.
     pub(crate) fn connect_to(address: SocketAddr, target: &str) -> Client {
         Client::upgrade(Http::connect(address), target)

@@ -77,6 +77,15 @@ impl Redis {
         }
     }
 
+    /// Ends it as an operator does, and waits for that.
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let mut process = self.process.take().expect("it runs");
+        process.wait().unwrap();
+        // It takes the file away by itself, unless it is killed.
+        assert!(!Path::new(&self.socket()).exists(), "it ended in good order");
+    }
+
     /// Stops it in the middle of whatever it does; the kernel goes on to take connections and bytes for it.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
