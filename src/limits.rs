@@ -146,6 +146,13 @@ pub const PIPELINE_PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the buffer for commands that are kept between batches: one full batch. A larger message gives its part back.
 pub const PIPELINE_BYTES_KEPT: usize = 256 * 1024;
 
+/// Sentinels in one address: each has a thread that listens to it. Groups have three or five. Beyond, the node does not start.
+pub const SENTINELS_MAX: usize = 16;
+
+/// Attempts to connect to Redis or a Sentinel that may hang in the resolver or in a Unix socket at once, for each thread that connects;
+/// each of them is a thread that was left behind. Beyond, no other is begun before one of them has ended.
+pub const DIALS_MAX: usize = 4;
+
 /// Bytes of lines that wait to be written: some ten thousand lines. Beyond, a line is dropped and counted.
 pub const LOG_BYTES_MAX: usize = 1024 * 1024;
 

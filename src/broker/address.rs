@@ -4,6 +4,7 @@
 //!  redis://[user:password@]host[:port][/db]     plain TCP            host:port, host     the same, as earlier versions took it
 //!  rediss://…                                   TLS, checked against the roots of the system
 //!  unix:///path[?user=…&pass=…]                 Unix socket, also as redis+unix:// and unix://path
+//!  redis+sentinel://…, rediss+sentinel://…      the master that a group of Sentinels names, see `group.rs`
 //! ```
 //!
 //! The number of a database is read and then ignored: Pub/Sub does not know databases, so selecting one could only fail. Neither the user
@@ -16,6 +17,8 @@ use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
+use super::group::Group;
+
 /// A silent connection is asked for a sign of life after this time, so a Redis whose host vanished is found even when nothing is sent.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 
@@ -25,39 +28,59 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 /// The kernel ends a connection on which something sent, a question included, stays without an acknowledgement for this time.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
-const ALLOWED: &str = "expected redis://[user:password@]host[:port], rediss:// for TLS, unix:///path, or host:port";
+const ALLOWED: &str =
+    "expected redis://[user:password@]host[:port], rediss:// for TLS, unix:///path, redis+sentinel://host,host/?master=NAME, or host:port";
 
 /// The address of a Redis, with the credentials for it.
 #[derive(Clone)]
 pub struct Address {
-    info: ConnectionInfo,
+    place: Place,
+}
+
+/// What an address stands for. Host names are resolved at each connection, so a Redis that moved is found again.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// This server, whatever it is.
+    Server(ConnectionInfo),
+    /// The master that these Sentinels name.
+    Group(Group),
 }
 
 impl Address {
     /// Reads an address; the error is one line without a secret in it.
     pub fn parse(text: &str) -> Result<Address, String> {
         let text = text.trim();
-        if let Some((scheme, _)) = text.split_once("://")
-            && scheme.contains("sentinel")
-        {
-            // Its place would be here and in `connection_info`: ask the Sentinels, with timeouts, who the master is.
-            return Err("Redis Sentinel is not supported yet; give the address of the master".to_owned());
-        }
-        let info = url_of(text).and_then(|url| url.into_connection_info().ok()).ok_or(ALLOWED)?;
-        match info.addr() {
-            ConnectionAddr::TcpTls { insecure: true, .. } => {
-                return Err("#insecure is not allowed: the certificate of Redis is always checked".to_owned());
-            }
-            ConnectionAddr::Tcp(_, 0) | ConnectionAddr::TcpTls { port: 0, .. } => return Err(ALLOWED.to_owned()),
-            ConnectionAddr::Unix(path) if !path.is_absolute() => return Err(ALLOWED.to_owned()),
-            _ => {}
-        }
-        Ok(Address { info: with_options(info) })
+        let place = match text.split_once("://") {
+            Some((scheme, rest)) if scheme.contains("sentinel") => Place::Group(Group::parse(scheme, rest)?),
+            _ => Place::Server(server(text)?),
+        };
+        Ok(Address { place })
     }
 
-    /// How to reach it now. Host names are resolved at each connection, so a Redis that moved is found again.
-    pub(super) fn connection_info(&self) -> ConnectionInfo {
-        self.info.clone()
+    /// What it stands for.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The Sentinels to ask; none when it names a server.
+    pub(super) fn sentinels(&self) -> &[ConnectionInfo] {
+        match &self.place {
+            Place::Server(_) => &[],
+            Place::Group(group) => group.sentinels(),
+        }
+    }
+}
+
+/// How to reach the one server that `text` names.
+pub(super) fn server(text: &str) -> Result<ConnectionInfo, String> {
+    let info = url_of(text).and_then(|url| url.into_connection_info().ok()).ok_or(ALLOWED)?;
+    match info.addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => {
+            Err("#insecure is not allowed: the certificate of Redis is always checked".to_owned())
+        }
+        ConnectionAddr::Tcp(_, 0) | ConnectionAddr::TcpTls { port: 0, .. } => Err(ALLOWED.to_owned()),
+        ConnectionAddr::Unix(path) if !path.is_absolute() => Err(ALLOWED.to_owned()),
+        _ => Ok(with_options(info)),
     }
 }
 
@@ -86,12 +109,9 @@ fn with_options(info: ConnectionInfo) -> ConnectionInfo {
 /// The URL without user and password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.info.addr() {
-            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{}:{port}", Host(host)),
-            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{}:{port}", Host(host)),
-            ConnectionAddr::Unix(path) => write!(f, "unix://{}", path.display()),
-            // The enum may grow; a new kind of address cannot come out of `parse`.
-            other => write!(f, "{other}"),
+        match &self.place {
+            Place::Server(info) => Server(info).fmt(f),
+            Place::Group(group) => group.fmt(f),
         }
     }
 }
@@ -102,8 +122,23 @@ impl fmt::Debug for Address {
     }
 }
 
+/// A server as a URL, without user and password.
+pub(super) struct Server<'a>(pub(super) &'a ConnectionInfo);
+
+impl fmt::Display for Server<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.addr() {
+            ConnectionAddr::Tcp(host, port) => write!(f, "redis://{}:{port}", Host(host)),
+            ConnectionAddr::TcpTls { host, port, .. } => write!(f, "rediss://{}:{port}", Host(host)),
+            ConnectionAddr::Unix(path) => write!(f, "unix://{}", path.display()),
+            // The enum may grow; a new kind of address cannot come out of `parse`.
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
 /// A host as it stands in a URL.
-struct Host<'a>(&'a str);
+pub(super) struct Host<'a>(pub(super) &'a str);
 
 impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,14 +180,13 @@ mod tests {
         for text in odd.into_iter().chain(odder) {
             check(text, "expected redis://");
         }
-        check("redis+sentinel://:secret@one:26379,two:26379/?master=main", "Redis Sentinel is not supported yet");
         check("rediss://:secret@localhost/#insecure", "#insecure is not allowed");
     }
 
     #[test]
     fn credentials_are_kept_and_the_rest_is_fixed() {
         let check = |text: &str, user, password| {
-            let info = Address::parse(text).unwrap().connection_info();
+            let info = server(text).unwrap();
             let redis = info.redis_settings();
             assert_eq!((redis.username(), redis.password()), (user, password));
             assert_eq!((redis.protocol(), redis.db(), redis.skip_set_lib_name()), (ProtocolVersion::RESP2, 0, true));

@@ -15,6 +15,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Says what becomes of one connection.
 #[derive(Debug)]
 pub(super) struct Journal {
+    peer: &'static str,
     purpose: &'static str,
     state: State,
 }
@@ -27,29 +28,29 @@ enum State {
 }
 
 impl Journal {
-    /// Of a connection that serves to `purpose`.
-    pub(super) fn new(purpose: &'static str) -> Journal {
-        Journal { purpose, state: State::NeverUp }
+    /// Of a connection to a `peer` that serves to `purpose`.
+    pub(super) fn new(peer: &'static str, purpose: &'static str) -> Journal {
+        Journal { peer, purpose, state: State::NeverUp }
     }
 
     /// The connection stands.
     pub(super) fn up(&mut self, address: &impl Display) {
-        info!("connected to Redis at {address} to {}", self.purpose);
+        info!("connected to {} at {address} to {}", self.peer, self.purpose);
         self.state = State::Up;
     }
 
     /// The connection broke, or an attempt failed. Whether that went into the log.
     pub(super) fn down(&mut self, address: &impl Display, why: &impl Display, now: Instant) -> bool {
         let reason = why.to_string();
-        let purpose = self.purpose;
+        let Journal { peer, purpose, .. } = self;
         match &self.state {
-            State::Up => warn!("lost Redis at {address} to {purpose}: {reason}; retrying"),
-            State::NeverUp => warn!("no connection to Redis at {address} to {purpose}: {reason}; retrying"),
+            State::Up => warn!("lost {peer} at {address} to {purpose}: {reason}; retrying"),
+            State::NeverUp => warn!("no connection to {peer} at {address} to {purpose}: {reason}; retrying"),
             State::Down { reason: old, told } if *old == reason || now - *told < NEW_REASON_AFTER => {
-                debug!("still no Redis at {address} to {purpose}: {reason}");
+                debug!("still no {peer} at {address} to {purpose}: {reason}");
                 return false;
             }
-            State::Down { .. } => warn!("still no Redis at {address} to {purpose}: {reason}; retrying"),
+            State::Down { .. } => warn!("still no {peer} at {address} to {purpose}: {reason}; retrying"),
         }
         self.state = State::Down { reason, told: now };
         true
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn an_outage_is_told_once_and_a_new_reason_after_a_while() {
         let start = Instant::now();
-        let mut journal = Journal::new("test");
+        let mut journal = Journal::new("Redis", "test");
         let mut check = |second, reason: &str, told| {
             assert_eq!(journal.down(&"here", &reason, start + Duration::from_secs(second)), told, "{second} {reason}");
         };

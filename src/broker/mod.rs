@@ -1,4 +1,4 @@
-//! The broker: what goes between the nodes, through Redis Pub/Sub, by two threads of plain blocking code.
+//! The broker: what goes between the nodes, through Redis Pub/Sub, by a few threads of plain blocking code.
 //!
 //! ```text
 //!  event loops ─offer─▶ Queue ─▶ texto-publish ──PUBLISH pipeline──▶ Redis ──pattern──▶ texto-subscribe
@@ -6,6 +6,9 @@
 //!                                     ▼ settle                                      deliver  ▼
 //!                                  Loops (the mailboxes of the event loops of this node)
 //! ```
+//!
+//! With Sentinels there is a thread `texto-sentinel` for each of them, which hears when the master changes; see `locator.rs` for how Redis
+//! is found, and `orders.rs` for how a move is told to both links.
 //!
 //! Blocking threads, because Redis is one peer and not a million: a pipeline that is written once and read to its end is the fastest way
 //! to use it, and nothing here may make an event loop wait.
@@ -15,25 +18,35 @@
 
 pub mod address;
 mod backoff;
+mod dial;
+mod group;
 mod journal;
 mod link;
+mod locator;
+mod orders;
 mod pipeline;
 mod publisher;
 mod queue;
+mod role;
+mod sentinel;
 mod status;
 mod subscriber;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::wire::delivery::{Delivery, Request, Settlement};
 use crate::wire::id::{IdSource, NodeTag};
-use link::{Keeper, StopFlag};
+use link::Keeper;
+use locator::Locator;
+use orders::Orders;
 use publisher::PublishSession;
 use subscriber::SubscribeSession;
+use watch::Watch;
 
 pub use address::Address;
 pub use publisher::Publisher;
@@ -86,35 +99,41 @@ impl Settings {
 /// a slow handshake then is left behind: the process is about to end.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
-/// The two threads that connect this node to the others.
+/// The threads that connect this node to the others.
 #[derive(Debug)]
 pub struct Broker {
     publisher: Publisher,
     status: Arc<Status>,
-    stop: Arc<StopFlag>,
+    orders: Arc<Orders>,
     answer_timeout: Duration,
-    threads: Vec<Thread>,
-    /// Nothing is ever sent: it ends when both threads have.
+    /// Nothing is ever sent: it ends when all threads have.
     ended: Receiver<()>,
 }
 
-/// Starts both threads. Redis need not be there: they wait for it, and messages are refused until then.
+/// Starts the threads. Redis need not be there: they wait for it, and messages are refused until then.
 pub fn start(settings: Settings, loops: impl Loops + Clone, mut ids: IdSource) -> io::Result<Broker> {
     let Settings { address, tag, answer_timeout, queue_bytes_max } = settings;
-    let status = Arc::new(Status::default());
-    let stop = Arc::new(StopFlag::default());
+    let (status, orders) = (Arc::new(Status::default()), Arc::new(Orders::default()));
     let publisher = Publisher::new(queue_bytes_max, Arc::clone(&status));
+    let sentinels = address.sentinels().len();
+    let locator = Arc::new(Locator::new(address, Arc::clone(&orders), publisher.clone(), Arc::clone(&status)));
     let (alive, ended) = channel();
-    let mut broker = Broker { publisher, status, stop, answer_timeout, threads: vec![], ended };
-
+    let broker = Broker { publisher, status, orders, answer_timeout, ended };
     // Jitter need not be unguessable, only different from node to node.
-    let keeper = Keeper::new(address.clone(), "publish", IdSource::seeded(ids.bits()), Arc::clone(&broker.stop));
-    let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout);
+    let mut random = || IdSource::seeded(ids.bits());
+
+    let keeper = Keeper::new(Arc::clone(&locator), "publish", random());
+    let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout, Arc::clone(&broker.orders));
     broker.spawn("texto-publish", alive.clone(), move || keeper.run(session))?;
 
-    let keeper = Keeper::new(address, "subscribe", ids, Arc::clone(&broker.stop));
-    let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.stop));
-    broker.spawn("texto-subscribe", alive, move || keeper.run(session))?;
+    let keeper = Keeper::new(Arc::clone(&locator), "subscribe", random());
+    let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.orders));
+    broker.spawn("texto-subscribe", alive.clone(), move || keeper.run(session))?;
+
+    for number in 0..sentinels {
+        let watch = Watch::new(number, Arc::clone(&locator), broker.status(), random());
+        broker.spawn("texto-sentinel", alive.clone(), move || watch.run())?;
+    }
     Ok(broker)
 }
 
@@ -129,7 +148,7 @@ impl Broker {
         Arc::clone(&self.status)
     }
 
-    /// Publishes what is queued, if Redis takes it within the answer timeout, and ends both threads. Everything offered is settled.
+    /// Publishes what is queued, if Redis takes it within the answer timeout, and ends all threads. Everything offered is settled.
     pub fn stop(self) {
         self.tell_to_stop();
         // A disconnected channel is the good end; a timeout leaves a thread behind, see STOP_SLACK.
@@ -137,18 +156,16 @@ impl Broker {
     }
 
     fn tell_to_stop(&self) {
-        self.stop.set();
+        self.orders.stop();
         self.publisher.stop(Instant::now() + self.answer_timeout);
-        self.threads.iter().for_each(Thread::unpark);
     }
 
-    fn spawn(&mut self, name: &str, alive: Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    fn spawn(&self, name: &str, alive: Sender<()>, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let body = move || {
             run();
             drop(alive);
         };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(body).inspect_err(|_| self.tell_to_stop())?;
-        self.threads.push(thread.thread().clone());
+        thread::Builder::new().name(name.to_owned()).spawn(body).inspect_err(|_| self.tell_to_stop())?;
         Ok(())
     }
 }

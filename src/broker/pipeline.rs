@@ -10,10 +10,10 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Connection, RedisError, Value};
 
-use super::address::Address;
-use super::link::{self, Failure};
+use super::link::Failure;
+use super::role::{self, ROLE};
 use crate::limits::{PIPELINE_BYTES_KEPT, PIPELINE_PIECE_BYTES};
 use crate::wire::delivery::{CHANNEL_LEN, Delivery};
 
@@ -23,8 +23,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Read timeouts are set in steps of this part of the answer timeout, so a batch that Redis answers promptly costs no call to set one.
 const TIMEOUT_STEPS: u32 = 16;
-
-const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
 
 /// A connection to a Redis that passes on what is published.
 pub(super) struct Pipeline {
@@ -39,11 +37,9 @@ pub(super) struct Pipeline {
 pub(super) type Answer = Result<(), RedisError>;
 
 impl Pipeline {
-    /// Connects, and makes sure that this is no replica: publishing there succeeds and reaches nobody.
-    pub(super) fn connect(address: &Address, answer_timeout: Duration) -> Result<Pipeline, Failure> {
-        let mut connection = link::connect(address)?;
-        connection.send_packed_command(ROLE)?;
-        check_role(connection.recv_response()?)?;
+    /// Makes sure that a new connection leads to no replica: publishing there succeeds and reaches nobody.
+    pub(super) fn new(mut connection: Connection, answer_timeout: Duration) -> Result<Pipeline, Failure> {
+        role::check_master(&mut connection)?;
         // Half of the time, because a write takes up to two of these: what fits into the socket, and the rest that does not.
         connection.set_write_timeout(Some(answer_timeout / 2))?;
         connection.set_read_timeout(Some(answer_timeout))?;
@@ -92,7 +88,7 @@ impl Pipeline {
 
     /// The answer to the question for the role, which comes after all others.
     pub(super) fn check(&mut self, due: Instant) -> Result<(), Failure> {
-        check_role(self.receive(due)?)
+        role::check_role(self.receive(due)?)
     }
 
     fn receive(&mut self, due: Instant) -> Result<Value, Failure> {
@@ -111,28 +107,6 @@ impl Pipeline {
 
 fn round_up(time: Duration, step: Duration) -> Duration {
     step * u32::try_from(time.as_nanos().div_ceil(step.as_nanos().max(1))).unwrap_or(u32::MAX)
-}
-
-/// Whether what is published at a Redis that says this of its role reaches anybody.
-fn check_role(answer: Value) -> Result<(), Failure> {
-    let role = match answer {
-        Value::Array(role) => role,
-        // Not allowed to ask, or a proxy that does not know the question: the operator's decision, and no sign of a replica.
-        Value::ServerError(error) => match RedisError::from(error) {
-            error if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::ResponseError)) => return Ok(()),
-            error => return Err(error.into()),
-        },
-        other => return Err(Failure::new(format!("it answered ROLE with {other:?}"))),
-    };
-    let Some(Value::BulkString(name)) = role.first() else { return Ok(()) };
-    match name.as_slice() {
-        b"slave" | b"replica" => {
-            Err(Failure::new("it is a replica, and what is published at a replica reaches nobody; give the address of the master"))
-        }
-        b"sentinel" => Err(Failure::new("it is a Sentinel; give the address of the master")),
-        // "master", or what a relative of Redis calls one.
-        _ => Ok(()),
-    }
 }
 
 /// Appends `PUBLISH channel payload`.
@@ -157,23 +131,6 @@ mod tests {
         write_publish(&mut command, &Delivery::parse(payload.as_bytes()).unwrap());
         let expected = redis::cmd("PUBLISH").arg(format!("texto:{to}")).arg(payload).get_packed_command();
         assert_eq!(command.escape_ascii().to_string(), expected.escape_ascii().to_string());
-        assert_eq!(redis::cmd("ROLE").get_packed_command(), ROLE);
-    }
-
-    #[test]
-    fn only_a_replica_and_a_sentinel_are_no_place_to_publish() {
-        let check = |resp: &str, reason: &str| match check_role(redis::parse_redis_value(resp.as_bytes()).unwrap()) {
-            Ok(()) => assert_eq!(reason, "", "{resp}"),
-            Err(failure) => assert!(!reason.is_empty() && failure.to_string().contains(reason), "{resp}: {failure}"),
-        };
-        check("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n", "");
-        check("*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:1\r\n", "replica");
-        check("*2\r\n$8\r\nsentinel\r\n*0\r\n", "Sentinel");
-        check("-NOPERM this user has no permissions to run the 'role' command\r\n", "");
-        check("-ERR unknown command 'ROLE'\r\n", "");
-        check("-NOAUTH Authentication required.\r\n", "Authentication required");
-        check("-LOADING Redis is loading the dataset in memory\r\n", "loading");
-        check("+OK\r\n", "answered ROLE");
     }
 
     #[test]

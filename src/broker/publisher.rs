@@ -18,11 +18,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::warn;
-use redis::RedisError;
+use redis::{Connection, RedisError};
 
-use super::address::Address;
 use super::journal::Complaints;
 use super::link::{Failure, Session};
+use super::orders::Orders;
 use super::pipeline::Pipeline;
 use super::queue::{Entry, Queue};
 use super::status::Status;
@@ -75,6 +75,13 @@ impl Publisher {
         }
     }
 
+    /// Has the thread look at its orders.
+    pub(super) fn wake(&self) {
+        // With the lock in hand: the thread looks at its orders with the same one, so it either has seen them or is asleep.
+        let _state = self.shared.lock();
+        self.shared.work.notify_one();
+    }
+
     /// Lets the thread publish what is queued, but not for longer than `by`.
     pub(super) fn stop(&self, by: Instant) {
         self.shared.lock().stop_by = Some(by);
@@ -86,8 +93,8 @@ impl Publisher {
 enum Turn {
     /// A batch was taken, or it is time to look after the connection.
     Work,
-    /// It is told to end.
-    Stop,
+    /// It is told to leave the connection, or to end.
+    Leave,
 }
 
 impl Shared {
@@ -96,13 +103,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a batch, but not for longer than `until`.
-    fn take(&self, batch: &mut Vec<Entry>, until: Instant) -> Turn {
+    /// Waits for a batch, but not for longer than `until`, nor after somebody called [`Publisher::wake`] and `is_over`.
+    fn take(&self, batch: &mut Vec<Entry>, until: Instant, is_over: impl Fn() -> bool) -> Turn {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            if state.stop_by.is_some_and(|by| state.queue.is_empty() || now >= by) {
-                return Turn::Stop;
+            if is_over() || state.stop_by.is_some_and(|by| state.queue.is_empty() || now >= by) {
+                return Turn::Leave;
             }
             if !state.queue.is_empty() || now >= until {
                 state.queue.take(batch);
@@ -120,21 +127,22 @@ pub(super) struct PublishSession<L> {
     publisher: Publisher,
     loops: L,
     answer_timeout: Duration,
+    orders: Arc<Orders>,
     complaints: Complaints,
 }
 
 impl<L: Loops> Session for PublishSession<L> {
     type Link = Pipeline;
 
-    fn connect(&mut self, address: &Address) -> Result<Pipeline, Failure> {
-        Pipeline::connect(address, self.answer_timeout)
+    fn prepare(&mut self, connection: Connection) -> Result<Pipeline, Failure> {
+        Pipeline::new(connection, self.answer_timeout)
     }
 
-    fn serve(&mut self, mut pipeline: Pipeline) -> Result<(), Failure> {
+    fn serve(&mut self, mut pipeline: Pipeline, moves: u64) -> Result<(), Failure> {
         let shared = Arc::clone(&self.publisher.shared);
         shared.lock().queue.open();
         shared.status.publishing.rise();
-        let end = self.publish(&shared, &mut pipeline);
+        let end = self.publish(&shared, &mut pipeline, moves);
         shared.status.publishing.fall();
         self.refuse_rest(&shared);
         end
@@ -142,14 +150,15 @@ impl<L: Loops> Session for PublishSession<L> {
 }
 
 impl<L: Loops> PublishSession<L> {
-    pub(super) fn new(publisher: Publisher, loops: L, answer_timeout: Duration) -> PublishSession<L> {
-        PublishSession { publisher, loops, answer_timeout, complaints: Complaints::default() }
+    pub(super) fn new(publisher: Publisher, loops: L, answer_timeout: Duration, orders: Arc<Orders>) -> PublishSession<L> {
+        PublishSession { publisher, loops, answer_timeout, orders, complaints: Complaints::default() }
     }
 
-    /// Turn after turn, until the connection breaks or it is time to end. Each batch is settled before it is released.
-    fn publish(&mut self, shared: &Shared, pipeline: &mut Pipeline) -> Result<(), Failure> {
+    /// Turn after turn, until the connection breaks or it is time to move or to end. Each batch is settled before it is released.
+    fn publish(&mut self, shared: &Shared, pipeline: &mut Pipeline, moves: u64) -> Result<(), Failure> {
+        let orders = Arc::clone(&self.orders);
         let mut batch = Vec::new();
-        while let Turn::Work = shared.take(&mut batch, pipeline.check_due()) {
+        while let Turn::Work = shared.take(&mut batch, pipeline.check_due(), || orders.moves() != moves) {
             let now = Instant::now();
             let mut settled = 0;
             let end = self.exchange(&batch, &mut settled, pipeline, now);
@@ -160,7 +169,7 @@ impl<L: Loops> PublishSession<L> {
             self.release(shared, &mut batch);
             end?;
         }
-        Ok(())
+        self.orders.follow(moves)
     }
 
     /// Publishes a batch and settles its entries from the front, as many as get an answer; `settled` counts them.
@@ -248,7 +257,7 @@ mod tests {
     #[test]
     fn a_message_that_waited_half_of_its_time_is_not_written_any_more() {
         let timeout = Duration::from_secs(2);
-        let session = PublishSession::new(Publisher::new(1000, Arc::default()), Nowhere, timeout);
+        let session = PublishSession::new(Publisher::new(1000, Arc::default()), Nowhere, timeout, Arc::default());
         let offered = Instant::now();
         let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         let payload = format!(r#"{{"SenderID":"{id}","RecipientID":"{id}","Text":"x"}}"#);

@@ -1,6 +1,6 @@
 //! How the broker is and what it did: read by the operator's pages, written by its threads.
 //!
-//! Every number only grows, but for the two of the queue. They are read one by one, so they need not fit together to the last message.
+//! Every number only grows, but for the two of the queue and that of the Sentinels. They are read one by one, so they need not fit together to the last message.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -18,6 +18,8 @@ pub struct Status {
     pub(super) received: AtomicU64,
     pub(super) garbage: AtomicU64,
     pub(super) strays: AtomicU64,
+    pub(super) moves: AtomicU64,
+    sentinels: AtomicUsize,
     pub(super) queue_entries: AtomicUsize,
     pub(super) queue_bytes: AtomicUsize,
     refused: [AtomicU64; REFUSALS],
@@ -59,6 +61,25 @@ impl Status {
     /// Connections made after the first ones.
     pub fn reconnects(&self) -> u64 {
         self.publishing.reconnects() + self.subscribed.reconnects()
+    }
+
+    /// Times that both connections were left for another master, or because they did not serve.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Relaxed)
+    }
+
+    /// Sentinels that would be heard.
+    pub fn sentinels(&self) -> usize {
+        self.sentinels.load(Relaxed)
+    }
+
+    /// A Sentinel is listened to from now on, or no longer.
+    pub(super) fn note_sentinel(&self, is_up: bool) {
+        if is_up {
+            self.sentinels.fetch_add(1, Relaxed)
+        } else {
+            self.sentinels.fetch_sub(1, Relaxed)
+        };
     }
 
     /// Messages that Redis has taken.

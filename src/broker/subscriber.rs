@@ -15,39 +15,38 @@ use log::warn;
 use redis::{Connection, PubSub, RedisError, Value};
 
 use super::Loops;
-use super::address::Address;
 use super::journal::Complaints;
-use super::link::{self, Failure, Session, StopFlag, io_kind};
+use super::link::{Failure, Session, io_kind};
+use super::orders::Orders;
 use super::status::Status;
 use crate::wire::delivery::{Delivery, Garbage, channel_pattern};
 use crate::wire::id::NodeTag;
 
-/// Time that the thread waits for a message before it looks whether it has to end. The client cannot be woken otherwise.
-const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time that the thread waits for a message before it looks whether it has to move or to end. The client cannot be woken otherwise.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The thread's side.
 pub(super) struct SubscribeSession<L> {
     tag: NodeTag,
     loops: L,
     status: Arc<Status>,
-    stop: Arc<StopFlag>,
+    orders: Arc<Orders>,
     complaints: Complaints,
 }
 
 impl<L: Loops> Session for SubscribeSession<L> {
     type Link = Connection;
 
-    fn connect(&mut self, address: &Address) -> Result<Connection, Failure> {
-        let mut connection = link::connect(address)?;
+    fn prepare(&mut self, mut connection: Connection) -> Result<Connection, Failure> {
         subscribe(&mut connection, &channel_pattern(self.tag))?;
         connection.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(connection)
     }
 
-    fn serve(&mut self, mut connection: Connection) -> Result<(), Failure> {
+    fn serve(&mut self, mut connection: Connection, moves: u64) -> Result<(), Failure> {
         self.status.subscribed.rise();
         let mut messages = connection.as_pubsub();
-        let end = self.listen(&mut messages);
+        let end = self.listen(&mut messages, moves);
         self.status.subscribed.fall();
         // Dropping it would unsubscribe and wait for the confirmation; closing the connection does the same without a wait. It owns
         // nothing but an empty list.
@@ -67,13 +66,14 @@ fn subscribe(connection: &mut Connection, pattern: &str) -> Result<(), Failure> 
 }
 
 impl<L: Loops> SubscribeSession<L> {
-    pub(super) fn new(tag: NodeTag, loops: L, status: Arc<Status>, stop: Arc<StopFlag>) -> SubscribeSession<L> {
-        SubscribeSession { tag, loops, status, stop, complaints: Complaints::default() }
+    pub(super) fn new(tag: NodeTag, loops: L, status: Arc<Status>, orders: Arc<Orders>) -> SubscribeSession<L> {
+        SubscribeSession { tag, loops, status, orders, complaints: Complaints::default() }
     }
 
-    /// Hands on message after message until the connection breaks or it is time to end.
-    fn listen(&mut self, messages: &mut PubSub<'_>) -> Result<(), Failure> {
-        while !self.stop.is_set() {
+    /// Hands on message after message until the connection breaks, or it is time to move or to end.
+    fn listen(&mut self, messages: &mut PubSub<'_>, moves: u64) -> Result<(), Failure> {
+        while !self.orders.is_stopping() {
+            self.orders.follow(moves)?;
             match messages.get_message() {
                 Ok(message) => self.receive(message.get_payload_bytes()),
                 // The client keeps the part of a message that it has, and goes on with the rest.

@@ -64,7 +64,8 @@ const ADDRESSES: [Setting; 4] = [
         flag: "--redis-url",
         variable: "REDIS_URL",
         metavar: "URL",
-        help: "The Redis that connects the nodes: redis://, rediss:// (TLS), unix://, or host:port. Without one the node runs alone.",
+        help: "The Redis that connects the nodes: redis://, rediss:// (TLS), unix://, redis+sentinel://host,host/?master=NAME, or \
+               host:port. Without one the node runs alone.",
         is_secret: true,
         set: |config, text| put(&mut config.redis, redis(text)),
         show: |config| config.redis.as_ref().map_or_else(|| "none".to_owned(), Address::to_string),

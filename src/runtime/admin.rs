@@ -137,6 +137,9 @@ fn describe_broker(exposition: &mut Exposition, broker: &broker::Status) {
     exposition.gauge("redis_queue_messages", "Messages that Redis has not answered yet.", broker.queue_entries());
     exposition.gauge("redis_queue_bytes", "Bytes that those occupy.", broker.queue_bytes());
     exposition.counter("redis_reconnects_total", "Connections to Redis made after the first ones.", broker.reconnects());
+    exposition.gauge("redis_sentinels_up", "Sentinels that would tell this node of a new master.", broker.sentinels() as u64);
+    let moves = "Times that both connections to Redis were left, for another master or because they did not serve.";
+    exposition.counter("redis_moves_total", moves, broker.moves());
     exposition.counter("redis_published_total", "Messages that Redis has taken.", broker.published());
     exposition.counter("redis_received_total", "Messages of other nodes that were handed to the loops.", broker.received());
     exposition.counter("redis_garbage_total", "Payloads from Redis that are not messages.", broker.garbage());

@@ -1,10 +1,12 @@
 //! A redis-server of a test's own: on a free port of loopback and on a Unix socket, with a folder of its own, and gone with the value.
 //!
 //! It can be killed, started again on the same port, stopped and continued, put behind TLS or a password, and asked how it is. A test
-//! crate that has this module finds the client library under `::redis`.
+//! crate that has this module finds the client library under `::redis`. A whole group with Sentinels is in `sentinel.rs`.
 
 // Each test crate that shares this file uses a part of it.
 #![allow(dead_code)]
+
+pub(crate) mod sentinel;
 
 use std::fs;
 use std::net::TcpListener;
