@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may stop")]
 
+mod exposition;
+mod node;
+
 use std::process::Command;
 
 const README: &str = include_str!("../README.md");
@@ -50,4 +53,14 @@ fn every_file_the_documents_name_exists() {
             assert!(found, "{name} is named, but does not exist");
         }
     }
+}
+
+#[test]
+fn every_metric_of_a_node_is_documented() {
+    let node = node::Node::start(&[("loops", "1")]);
+    let told = exposition::families(&node::Http::connect(node.admin()).get("/metrics").text());
+    // This node is alone; tests/metrics.rs asks one with Redis.
+    let is_of_redis = |name: &str| name.starts_with("texto_redis_");
+    let complaints = exposition::check_document(include_str!("../docs/metrics.md"), &told, is_of_redis);
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }

@@ -31,6 +31,7 @@ missing_packages() {
 		docker-compose docker-compose
 		chromium chromium fonts-dejavu-core
 		openssl openssl
+		promtool prometheus
 		strace strace
 		valgrind valgrind
 		node nodejs

@@ -127,8 +127,9 @@ fn describe_process(exposition: &mut Exposition, birth: &Birth, connections: u64
     let Some(memory) = process::memory() else { return };
     exposition.gauge("process_resident_memory_bytes", "Memory of the process.", memory.resident);
     exposition.gauge("process_anonymous_memory_bytes", "Memory of the process that belongs to no file.", memory.anonymous);
-    let help = "Anonymous memory that has come since the start, per connection. Says something from some thousand connections on.";
-    exposition.gauge("connection_memory_bytes", help, birth.bytes_per_connection(memory, connections));
+    let help = "Anonymous memory that has come since the start, per connection. Not a number while there are fewer than 1,000.";
+    let each = birth.bytes_per_connection(memory, connections).map_or("NaN".to_owned(), |bytes| bytes.to_string());
+    exposition.gauge("connection_memory_bytes", help, each);
 }
 
 fn describe_broker(exposition: &mut Exposition, broker: &broker::Status) {

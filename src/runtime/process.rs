@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
+/// Connections from which on memory is shared among them: below, most of it belongs to none.
+const CONNECTIONS_TO_SHARE: u64 = 1000;
+
 /// Memory of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
@@ -32,10 +35,10 @@ impl Birth {
         Birth { since_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), memory: memory() }
     }
 
-    /// Bytes of anonymous memory that have come since then, for each of `connections`.
-    pub fn bytes_per_connection(&self, now: Memory, connections: u64) -> u64 {
+    /// Bytes of anonymous memory that have come since then, for each of `connections`; with few of them that would say nothing.
+    pub fn bytes_per_connection(&self, now: Memory, connections: u64) -> Option<u64> {
         let before = self.memory.map_or(0, |memory| memory.anonymous);
-        now.anonymous.saturating_sub(before) / connections.max(1)
+        (connections >= CONNECTIONS_TO_SHARE).then(|| now.anonymous.saturating_sub(before) / connections)
     }
 }
 
@@ -92,7 +95,7 @@ mod tests {
     fn memory_that_has_come_since_is_shared_among_the_connections() {
         let memory = |anonymous| Memory { resident: 0, anonymous };
         let birth = Birth { since_epoch: Duration::ZERO, memory: Some(memory(1000)) };
-        for (now, connections, each) in [(5000, 100, 40), (5000, 0, 4000), (900, 100, 0)] {
+        for (now, connections, each) in [(81_000, 2000, Some(40)), (900, 1000, Some(0)), (5000, 999, None), (5000, 0, None)] {
             assert_eq!(birth.bytes_per_connection(memory(now), connections), each);
         }
     }
