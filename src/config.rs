@@ -25,6 +25,7 @@ mod values;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub host: Host,
     /// The port there; 0 is any free one.
     pub port: u16,
+    /// The permissions of the file, where clients connect to a unix socket.
+    pub socket_mode: u32,
     /// The Redis that connects the nodes; none: this node runs alone.
     pub redis: Option<Address>,
     /// Event loops, each a thread; at most [`LOOPS_MAX`].
@@ -87,6 +90,7 @@ impl Default for Config {
         Config {
             host: Host::All,
             port: 8398,
+            socket_mode: 0o660,
             redis: None,
             loops: cores(),
             admin_address: AdminAddress::IfFree(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9398)),
@@ -139,15 +143,17 @@ impl Config {
     }
 }
 
-/// The addresses of this machine that clients can connect to.
+/// Where on this machine clients can connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// All of them, of both families where the system has both.
+    /// All addresses, of both families where the system has both.
     All,
-    /// One of them.
+    /// One address.
     Address(IpAddr),
-    /// The first of those that this name stands for when the node starts.
+    /// The first address that this name stands for when the node starts.
     Name(String),
+    /// A unix socket, which has no port.
+    Unix(PathBuf),
 }
 
 impl fmt::Display for Host {
@@ -156,6 +162,7 @@ impl fmt::Display for Host {
             Host::All => f.write_str("all addresses"),
             Host::Address(address) => address.fmt(f),
             Host::Name(name) => f.write_str(name),
+            Host::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

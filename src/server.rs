@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -27,10 +28,12 @@ use crate::limits::{CONNECTIONS_PER_LOOP_MAX, DESCRIPTORS_PER_LOOP, REFUSED_CONN
 use crate::runtime::admin::Admin;
 use crate::runtime::event_loop::{EventLoop, Prepared};
 use crate::runtime::exchange::Exchange;
-use crate::runtime::listener::{self, Listener};
+use crate::runtime::listener::{self, Listener, ListeningSocket};
 use crate::runtime::mailbox::{Mailbox, Mailboxes, Post};
 use crate::runtime::metrics::Status;
+use crate::runtime::supervisor;
 use crate::runtime::sys::{self, FileLimit};
+use crate::runtime::unix_socket::{self, SocketFile};
 use crate::wire::id::{IdSource, NodeTag};
 use crate::wire::message::Limits;
 use crate::wire::upgrade::Page;
@@ -75,11 +78,19 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
     config.check().map_err(io::Error::other)?;
     // First of all: a signal that comes while the node starts must not kill it half-way.
     let signals = catch_signals()?;
+    let inherited = supervisor::inherited_socket()?;
     sys::map_large_blocks();
     let mut ids = IdSource::from_system()?;
     let tag = ids.node_tag();
-    let sockets = bind(config)?;
-    let address = sockets.first().map(std::net::TcpListener::local_addr).transpose()?;
+    // The file of a unix socket stays until the node has ended: who comes during a drain is answered.
+    let (sockets, _file) = match inherited {
+        Some(socket) => {
+            log::info!("a listening socket was handed over, so --host and --port mean nothing");
+            (listener::duplicate(socket, config.loops.get())?, None)
+        }
+        None => listen(config)?,
+    };
+    let address = sockets.first().map(ListeningSocket::address).transpose()?.unwrap_or_default();
     let prepared = (0..config.loops.get()).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>()?;
     let mailboxes: Arc<[Mailbox]> = prepared.iter().map(Prepared::mailbox).collect();
     let files = sys::raise_file_limit();
@@ -96,7 +107,9 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
         thread::Builder::new().name(format!("texto-loop-{number}")).spawn(move || drop(end.send(event_loop.run())))?;
     }
     start_admin(config, &status, &mailboxes, broker.as_ref())?;
-    announce(config, address, tag, files, &status);
+    announce(config, &address, tag, files, &status);
+    supervisor::tell_ready(&address);
+    supervisor::start_watchdog(&status, &mailboxes)?;
 
     drop(end);
     let joiner = join_all(config.loops.get(), ended, signals.handle())?;
@@ -124,16 +137,17 @@ fn catch_signals() -> io::Result<Signals> {
     Ok(signals)
 }
 
-/// One listening socket per loop.
-fn bind(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
+/// A listening socket for each loop, and the file by which they are found if they are unix sockets.
+fn listen(config: &Config) -> io::Result<(Vec<ListeningSocket>, Option<SocketFile>)> {
     let count = config.loops.get();
-    let at = |ip: IpAddr| SocketAddr::new(ip, config.port);
+    let bind = |ip: IpAddr| listener::bind(SocketAddr::new(ip, config.port), count);
     let bound = match &config.host {
-        Host::Address(ip) => listener::bind(at(*ip), count),
-        Host::All => match listener::bind(at(Ipv6Addr::UNSPECIFIED.into()), count) {
+        Host::Unix(path) => return listen_on_file(path, config),
+        Host::Address(ip) => bind(*ip),
+        Host::All => match bind(Ipv6Addr::UNSPECIFIED.into()) {
             // A system without IPv6.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-                listener::bind(at(Ipv4Addr::UNSPECIFIED.into()), count)
+                bind(Ipv4Addr::UNSPECIFIED.into())
             }
             bound => bound,
         },
@@ -142,7 +156,14 @@ fn bind(config: &Config) -> io::Result<Vec<std::net::TcpListener>> {
             .and_then(|mut found| found.next().ok_or_else(|| io::Error::other("the name has no address")))
             .and_then(|address| listener::bind(address, count)),
     };
-    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {}, port {}: {error}", config.host, config.port)))
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}, port {}: {error}", config.host, config.port));
+    Ok((bound.map_err(told)?.into_iter().map(ListeningSocket::from).collect(), None))
+}
+
+fn listen_on_file(path: &Path, config: &Config) -> io::Result<(Vec<ListeningSocket>, Option<SocketFile>)> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {}: {error}", config.host));
+    let (socket, file) = unix_socket::bind(path, config.socket_mode).map_err(told)?;
+    Ok((listener::duplicate(socket.into(), config.loops.get())?, Some(file)))
 }
 
 fn start_broker(config: &Config, tag: NodeTag, mailboxes: &Arc<[Mailbox]>) -> io::Result<Option<Broker>> {
@@ -225,7 +246,7 @@ fn connections_max(config: &Config, files: FileLimit) -> usize {
 }
 
 /// The first log lines.
-fn announce(config: &Config, address: Option<SocketAddr>, tag: NodeTag, files: FileLimit, status: &Status) {
+fn announce(config: &Config, address: &str, tag: NodeTag, files: FileLimit, status: &Status) {
     let version = env!("CARGO_PKG_VERSION");
     let loops = config.loops;
     match &config.redis {
@@ -234,9 +255,7 @@ fn announce(config: &Config, address: Option<SocketAddr>, tag: NodeTag, files: F
     }
     let (connections, allowed) = (status.connections_max, connections_allowed(config, files));
     log::info!("open files: limit {} (was {}), which allows {allowed} connections; this node takes {connections}", files.hard, files.soft);
-    if let Some(address) = address {
-        log::info!("texto {version} listens on {address} with {loops} event loops");
-    }
+    log::info!("texto {version} listens on {address} with {loops} event loops");
 }
 
 /// Waits in a thread of its own until all loops have ended well, or the first has not, and then ends the waiting for signals.
@@ -259,6 +278,7 @@ fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxe
                 std::process::exit(128 + signal);
             }
             SIGTERM | SIGINT => {
+                supervisor::tell_stopping();
                 log::info!("texto stops: clients are closed over {:?}", config.drain_time);
                 for mailbox in mailboxes {
                     mailbox.post(Post::Drain(config.drain_time));

@@ -41,12 +41,13 @@ pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
     GROUPS.iter().flat_map(|(_, settings)| settings.iter())
 }
 
-const ADDRESSES: [Setting; 4] = [
+const ADDRESSES: [Setting; 5] = [
     Setting {
         flag: "--host",
         variable: "HOST",
         metavar: "ADDRESS",
-        help: "Where clients connect to: an IP address, a name that stands for some, or * for all addresses of this machine, IPv4 and IPv6.",
+        help: "Where clients connect to: an IP address, a name that stands for some, or * for all addresses of this machine, IPv4 and IPv6; \
+               or unix:PATH for a unix socket.",
         is_secret: false,
         set: |config, text| put(&mut config.host, values::host(text)),
         show: |config| values::show_host(&config.host),
@@ -59,6 +60,15 @@ const ADDRESSES: [Setting; 4] = [
         is_secret: false,
         set: |config, text| put(&mut config.port, values::port(text)),
         show: |config| config.port.to_string(),
+    },
+    Setting {
+        flag: "--socket-mode",
+        variable: "TEXTO_SOCKET_MODE",
+        metavar: "MODE",
+        help: "Who may connect to a unix socket, as the permissions of a file: 660 lets the user and the group of the node.",
+        is_secret: false,
+        set: |config, text| put(&mut config.socket_mode, values::mode(text)),
+        show: |config| values::show_mode(config.socket_mode),
     },
     Setting {
         flag: "--redis-url",

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -21,6 +22,9 @@ const SIZE_UNITS: [(&str, u64); 3] = [("GiB", KIB * KIB * KIB), ("MiB", KIB * KI
 /// The longest a DNS name may be (RFC 1035 section 2.3.4).
 const NAME_LENGTH_MAX: usize = 253;
 
+/// The longest path that fits into the address of a unix socket (unix(7)).
+const UNIX_PATH_LENGTH_MAX: usize = 107;
+
 pub(super) fn host(text: &str) -> Parsed<Host> {
     if text.is_empty() || text == "*" {
         return Ok(Host::All);
@@ -29,10 +33,29 @@ pub(super) fn host(text: &str) -> Parsed<Host> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(Host::Address(address));
     }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix_path(path).map(Host::Unix);
+    }
     if is_name(text) {
         return Ok(Host::Name(text.to_owned()));
     }
-    Err("an IP address, a host name, or * for all addresses is allowed".to_owned())
+    Err("an IP address, a host name, unix:PATH, or * for all addresses is allowed".to_owned())
+}
+
+/// The path of a unix socket. It does not depend on where a node happens to be started.
+fn unix_path(path: &str) -> Parsed<PathBuf> {
+    let is_path = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0') && path.len() <= UNIX_PATH_LENGTH_MAX;
+    is_path.then(|| PathBuf::from(path)).ok_or_else(|| format!("unix:/PATH of at most {UNIX_PATH_LENGTH_MAX} bytes is allowed"))
+}
+
+/// The permissions of a file: three octal digits.
+pub(super) fn mode(text: &str) -> Parsed<u32> {
+    let is_mode = text.len() == 3 && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    is_mode.then(|| u32::from_str_radix(text, 8).ok()).flatten().ok_or_else(|| "three octal digits, such as 660, are allowed".to_owned())
+}
+
+pub(super) fn show_mode(mode: u32) -> String {
+    format!("{mode:03o}")
 }
 
 /// Whether `text` can be a name. One that ends in a number would be a mistyped IPv4 address.
@@ -47,6 +70,7 @@ pub(super) fn show_host(host: &Host) -> String {
         Host::All => "*".to_owned(),
         Host::Address(address) => address.to_string(),
         Host::Name(name) => name.clone(),
+        Host::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 
@@ -201,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_is_three_octal_digits() {
+        check(
+            mode,
+            show_mode,
+            &[("660", Some("660")), ("007", Some("007")), ("0660", None), ("66", None), ("668", None), ("", None), ("rwx", None)],
+        );
+    }
+
+    #[test]
     fn a_host_is_all_addresses_one_or_a_name() {
         let cases = [
             ("", Some("*")),
@@ -209,6 +242,10 @@ mod tests {
             ("::", Some("::")),
             ("[::1]", Some("::1")),
             ("localhost", Some("localhost")),
+            ("unix:/run/texto/texto.sock", Some("unix:/run/texto/texto.sock")),
+            ("unix:texto.sock", None),
+            ("unix:/run/texto/", None),
+            ("unix:", None),
             ("node-1.texto.example", Some("node-1.texto.example")),
             ("256.1.1.1", None),
             ("1.2.3", None),
@@ -221,6 +258,8 @@ mod tests {
         ];
         check(host, |value| show_host(&value), &cases);
         assert_eq!(host("0.0.0.0"), Ok(Host::Address(IpAddr::from([0, 0, 0, 0]))));
+        assert!(host(&format!("unix:/{}", "p".repeat(UNIX_PATH_LENGTH_MAX - 1))).is_ok());
+        assert!(host(&format!("unix:/{}", "p".repeat(UNIX_PATH_LENGTH_MAX))).is_err());
         assert_eq!(host("localhost"), Ok(Host::Name("localhost".to_owned())));
         assert!(host(&"a".repeat(NAME_LENGTH_MAX)).is_ok() && host(&"a".repeat(NAME_LENGTH_MAX + 1)).is_err());
     }
@@ -321,7 +360,7 @@ mod tests {
     #[test]
     fn refusals_say_what_is_allowed() {
         let refusals = [
-            (host("a b").err(), "an IP address, a host name, or * for all addresses is allowed"),
+            (host("a b").err(), "an IP address, a host name, unix:PATH, or * for all addresses is allowed"),
             (port("x").err(), "a port from 0 to 65535 is allowed"),
             (admin_address("x").err(), "IP:PORT, such as 127.0.0.1:9398 or [::]:9398, or off is allowed"),
             (count("0", 256).err(), "a number from 1 to 256 is allowed"),

@@ -1,12 +1,14 @@
-//! Where connections come in: one listener per loop on the same port, among which the kernel spreads them.
+//! Where connections come in: one listener per loop on the same port, among which the kernel spreads them; or several descriptors of one
+//! listening socket, where it is not for a node to open more of them.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::hub::Moment;
 use crate::limits::{ACCEPT_PAUSE_MS, BACKLOG};
@@ -21,9 +23,97 @@ pub enum Accepted {
     Failed(io::Error),
 }
 
+/// A socket that listens and does not block, before a loop has it.
+#[derive(Debug)]
+pub enum ListeningSocket {
+    /// Of a port.
+    Tcp(std::net::TcpListener),
+    /// Of a file.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl ListeningSocket {
+    /// Another descriptor of the same socket.
+    fn try_clone(&self) -> io::Result<ListeningSocket> {
+        match self {
+            ListeningSocket::Tcp(socket) => socket.try_clone().map(ListeningSocket::Tcp),
+            ListeningSocket::Unix(socket) => socket.try_clone().map(ListeningSocket::Unix),
+        }
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            ListeningSocket::Tcp(socket) => SockRef::from(socket),
+            ListeningSocket::Unix(socket) => SockRef::from(socket),
+        }
+    }
+
+    /// Whether it listens, which one that comes from elsewhere may not.
+    pub fn is_listening(&self) -> io::Result<bool> {
+        self.socket().is_listener()
+    }
+
+    /// Makes it one that does not block.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        self.socket().set_nonblocking(true)
+    }
+
+    /// Where clients connect to: an address with a port, or `unix:` and a path.
+    pub fn address(&self) -> io::Result<String> {
+        match self {
+            ListeningSocket::Tcp(socket) => Ok(socket.local_addr()?.to_string()),
+            ListeningSocket::Unix(socket) => {
+                let address = socket.local_addr()?;
+                Ok(format!("unix:{}", address.as_pathname().map_or_else(|| "(no path)".into(), std::path::Path::to_string_lossy)))
+            }
+        }
+    }
+}
+
+impl From<std::net::TcpListener> for ListeningSocket {
+    fn from(socket: std::net::TcpListener) -> ListeningSocket {
+        ListeningSocket::Tcp(socket)
+    }
+}
+
+/// `count` descriptors of one socket, for as many loops.
+///
+/// A socket that a service manager opened must stay the only one on its port: another of this process would need the same owner, and
+/// connections that wait in its queue would be cut off when the process ends, whereas those in the manager's wait for the next. The price:
+/// each connection wakes every loop that waits, and all but one find nothing. That is paid once per connection, and nothing per message; a loop
+/// that is busy does not compete, so the idle ones take what comes.
+pub fn duplicate(socket: ListeningSocket, count: usize) -> io::Result<Vec<ListeningSocket>> {
+    let others: io::Result<Vec<_>> = (1..count).map(|_| socket.try_clone()).collect();
+    let mut all = others?;
+    all.push(socket);
+    Ok(all)
+}
+
+impl From<std::os::unix::net::UnixListener> for ListeningSocket {
+    fn from(socket: std::os::unix::net::UnixListener) -> ListeningSocket {
+        ListeningSocket::Unix(socket)
+    }
+}
+
+enum Inner {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Inner {
+    fn accept(&self) -> io::Result<TcpStream> {
+        match self {
+            Inner::Tcp(listener) => listener.accept().map(|(stream, _)| stream),
+            // What is called a TcpStream here is a descriptor that is read, written and shut down, and these three are the same for every
+            // stream socket. So a slot of the hub has one type of socket, of four bytes, and nothing is asked per read.
+            Inner::Unix(listener) => listener.accept().map(|(stream, _)| TcpStream::from(OwnedFd::from(stream))),
+        }
+    }
+}
+
 /// The listener of one loop.
 pub struct Listener {
-    inner: TcpListener,
+    inner: Inner,
     /// Whether connections may be waiting: the kernel tells it once only.
     is_ready: bool,
     /// Not before this is the kernel asked again.
@@ -32,13 +122,20 @@ pub struct Listener {
 
 impl Listener {
     /// Takes over a listening socket.
-    pub fn new(socket: std::net::TcpListener) -> Listener {
-        Listener { inner: TcpListener::from_std(socket), is_ready: false, paused_until: None }
+    pub fn new(socket: impl Into<ListeningSocket>) -> Listener {
+        let inner = match socket.into() {
+            ListeningSocket::Tcp(socket) => Inner::Tcp(TcpListener::from_std(socket)),
+            ListeningSocket::Unix(socket) => Inner::Unix(UnixListener::from_std(socket)),
+        };
+        Listener { inner, is_ready: false, paused_until: None }
     }
 
     /// Begins to report to `registry`, as `token`.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.inner, token, Interest::READABLE)
+        match &mut self.inner {
+            Inner::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Inner::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        }
     }
 
     /// The kernel has told that connections wait.
@@ -61,7 +158,7 @@ impl Listener {
         self.paused_until = None;
         loop {
             match self.inner.accept() {
-                Ok((stream, _)) => return Accepted::Connection(stream),
+                Ok(stream) => return Accepted::Connection(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
                     return Accepted::Nothing;
@@ -136,6 +233,15 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn descriptors_of_one_socket_are_one_place_to_connect_to() {
+        let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let all = duplicate(socket.into(), 3).unwrap();
+        let addresses: Vec<_> = all.iter().map(|socket| socket.address().unwrap()).collect();
+        assert!(addresses.len() == 3 && addresses.iter().all(|address| *address == addresses[0]), "{addresses:?}");
+        assert!(all.iter().all(|socket| socket.is_listening().unwrap()));
+    }
 
     #[test]
     fn all_loops_share_a_port_and_nobody_else_does() {

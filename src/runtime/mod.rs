@@ -10,4 +10,6 @@ pub mod log_lines;
 pub mod mailbox;
 pub mod metrics;
 pub mod process;
+pub mod supervisor;
 pub mod sys;
+pub mod unix_socket;

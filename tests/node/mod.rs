@@ -34,7 +34,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Node {
     child: Child,
     log: Log,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
@@ -57,14 +57,14 @@ impl Node {
             };
             return Err(Ended { status, log: log.text() });
         }
-        let address = log.address_after("listens on ").expect("the line names an address");
+        let address = log.address_after("listens on ");
         let admin = log.address_after("/metrics are on ");
         Ok(Node { child, log, address, admin })
     }
 
     /// Where clients connect to.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.address.expect("this node listens on a port")
     }
 
     /// Where `/ready` and `/metrics` are.
@@ -94,12 +94,12 @@ impl Node {
 
     /// A client with a session.
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.address)
+        Client::connect(self.address())
     }
 
     /// A connection on which nothing has been said.
     pub(crate) fn http(&self) -> Http {
-        Http::connect(self.address)
+        Http::connect(self.address())
     }
 
     /// The status of a page on the operator's side.
@@ -148,7 +148,7 @@ impl Drop for Node {
         let _ended = self.child.kill();
         let _status = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the log of node {} ---\n{}", self.address, self.log());
+            eprintln!("--- the log of node {} ---\n{}", self.pid(), self.log());
         }
     }
 }
