@@ -2,7 +2,7 @@
 //!
 //! Each is played over a [`texto::hub::Hub`] without sockets under a clock that is moved by hand, three times: the clients' bytes come as
 //! they were sent, one by one, and joined. Then it is played over the program itself on a free port, unless it lets time pass or needs
-//! a Redis, because no test may sleep. `TEXTO_TRANSCRIPT=words` plays only those whose claim holds these words.
+//! a Redis, because no test may sleep. In `tests/proxied.rs` the same is played through an nginx before two nodes. `TEXTO_TRANSCRIPT=words` plays only those whose claim holds these words.
 //!
 //! # Grammar
 //!
@@ -13,6 +13,7 @@
 //! with redis down            there should be other nodes, but Redis cannot be reached
 //! with redis toy             there are other nodes; the lines `redis …` say what Redis does (only for the hub)
 //! only the hub: REASON       not for a real server
+//! not through nginx: REASON  not for a real server behind nginx, see `tests/proxied.rs`
 //!
 //! A connects ?nogreet=1      opens a WebSocket and is answered 101; the query may be missing
 //! A joins                    connects, and is told its session, which is `$A` from then on
@@ -121,6 +122,6 @@ fn transcripts_hold_over_a_real_server() {
         if !servers.contains_key(&transcript.settings) {
             servers.insert(transcript.settings.clone(), Server::start(&transcript.settings)?);
         }
-        talk::play(transcript, &mut ServerWorld::new(&servers[&transcript.settings]))
+        talk::play(transcript, &mut ServerWorld::new(servers[&transcript.settings].address()))
     });
 }

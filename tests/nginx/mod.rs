@@ -1,7 +1,7 @@
 //! A real nginx with the project's own `nginx.conf`, in front of nodes of a test's own, and gone with the value.
 //!
 //! The file is changed only where a machine without containers needs it: addresses, the paths of what nginx writes, and the nodes, which
-//! nginx knows by name in a cluster of containers.
+//! nginx knows by name in a cluster of containers. It also ends a connection after a response, as a node does, so that tests see its end.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -73,7 +73,7 @@ fn adapted(folder: &Path, address: SocketAddr, nodes: &[SocketAddr]) -> String {
         ("error_log ", &|_| format!("error_log {folder}/error.log warn;")),
         ("access_log ", &|_| "access_log off;".to_owned()),
         ("pid ", &|_| format!("pid {folder}/nginx.pid;")),
-        ("server_tokens off;", &|rest| format!("server_tokens off;{rest} {}", temporary.join(" "))),
+        ("server_tokens off;", &|rest| format!("server_tokens off;{rest} keepalive_timeout 0; {}", temporary.join(" "))),
     ];
     let mut used = [0; 6];
     let lines = CONFIGURATION.lines().map(|line| {

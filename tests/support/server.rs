@@ -19,6 +19,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Starts the program with these settings and waits until it says where it listens.
     pub(crate) fn start(settings: &[(String, String)]) -> Result<Server, String> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_texto"));
@@ -69,16 +74,16 @@ fn await_address(lines: &mpsc::Receiver<String>) -> Result<String, String> {
     Err(format!("the program did not say `listens on ADDRESS`; it said:\n    {}", said.join("\n    ")))
 }
 
-/// Clients of a server.
+/// Clients of whoever listens on an address.
 pub(crate) struct ServerWorld<'s> {
-    server: &'s Server,
+    address: &'s str,
     clients: Vec<Option<TcpStream>>,
 }
 
 impl ServerWorld<'_> {
     /// Clients, none yet.
-    pub(crate) fn new(server: &Server) -> ServerWorld<'_> {
-        ServerWorld { server, clients: Vec::new() }
+    pub(crate) fn new(address: &str) -> ServerWorld<'_> {
+        ServerWorld { address, clients: Vec::new() }
     }
 
     fn stream(&mut self, client: usize) -> Result<&mut TcpStream, String> {
@@ -88,7 +93,7 @@ impl ServerWorld<'_> {
 
 impl World for ServerWorld<'_> {
     fn connect(&mut self) -> Result<usize, String> {
-        let stream = TcpStream::connect(&self.server.address).map_err(|error| format!("{}: {error}", self.server.address))?;
+        let stream = TcpStream::connect(self.address).map_err(|error| format!("{}: {error}", self.address))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         self.clients.push(Some(stream));
         Ok(self.clients.len() - 1)

@@ -10,6 +10,8 @@ pub(crate) struct Transcript {
     pub(crate) settings: Vec<(String, String)>,
     /// Why it cannot be played over a real server.
     pub(crate) hub_only: Option<String>,
+    /// Why it is not the same behind nginx.
+    pub(crate) not_proxied: Option<String>,
     /// What happens.
     pub(crate) steps: Vec<Step>,
 }
@@ -108,7 +110,13 @@ pub(crate) fn parse_file(name: &str, text: &str) -> Vec<Transcript> {
         let place = format!("tests/transcripts/{name}:{}", index + 1);
         let line = line.trim_end();
         if let Some(claim) = line.strip_prefix("== ") {
-            transcripts.push(Transcript { claim: claim.into(), settings: Vec::new(), hub_only: None, steps: Vec::new() });
+            transcripts.push(Transcript {
+                claim: claim.into(),
+                settings: Vec::new(),
+                hub_only: None,
+                not_proxied: None,
+                steps: Vec::new(),
+            });
         } else if !line.is_empty() && !line.starts_with('#') {
             let transcript = transcripts.last_mut().unwrap_or_else(|| panic!("{place}: this line belongs to no `== claim`"));
             read_line(transcript, line, place);
@@ -126,6 +134,8 @@ fn read_line(transcript: &mut Transcript, line: &str, place: String) {
         }
     } else if let Some(why) = line.strip_prefix("only the hub: ") {
         transcript.hub_only = Some(why.into());
+    } else if let Some(why) = line.strip_prefix("not through nginx: ") {
+        transcript.not_proxied = Some(why.into());
     } else {
         let action = action(line).unwrap_or_else(|| panic!("{place}: not a line of a transcript: {line}"));
         if let Some(why) = virtual_time(&action) {
