@@ -7,6 +7,7 @@
 //!   crowd.rs      clients that send numbered messages, note what they see, and come back when they are cut
 //!   history.rs    what was seen, as text
 //!   checker.rs    reads a history and says which promises it breaks
+//!   pause.rs      Redis stands still for long, under load: `TEXTO_PAUSE=30` for half a minute
 //!   falsified.rs  the checker's own test: small lies in an honest history
 //! ```
 //!
@@ -35,6 +36,7 @@ mod faults {
     pub(crate) mod crowd;
     mod falsified;
     pub(crate) mod history;
+    mod pause;
     pub(crate) mod plan;
     pub(crate) mod proxy;
     pub(crate) mod rig;

@@ -188,8 +188,7 @@ impl Checker {
     fn is_due(&self, message: &Message, sent: Duration, acked: Duration) -> bool {
         let Some(ended) = self.lives.get(&message.to) else { return false };
         let lived_on = ended.is_none_or(|ended| ended >= acked + ARRIVAL_MAX);
-        let is_local = message.from.get(..6) == message.to.get(..6);
-        lived_on && (is_local || !self.is_struck(Scope::Redis, sent, acked + MARGIN))
+        lived_on && (message.is_local() || !self.is_struck(Scope::Redis, sent, acked + MARGIN))
     }
 
     /// Who lost the connection, and why not by a fault of the node?

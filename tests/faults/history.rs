@@ -107,6 +107,11 @@ impl Message {
         let (from, to) = (words.next()?.to_owned(), words.next()?.to_owned());
         Some(Message { from, to, number: words.next()?.parse().ok()? })
     }
+
+    /// Whether both ends are on one node: their sessions begin with its tag.
+    pub(crate) fn is_local(&self) -> bool {
+        self.from.get(..6) == self.to.get(..6)
+    }
 }
 
 impl fmt::Display for Message {

@@ -12,7 +12,7 @@ use super::history::{Recorder, Scope, What};
 use super::plan::Act;
 use super::proxy::Proxy;
 use crate::nginx::Nginx;
-use crate::node::{Came, Client, Node, PATIENCE};
+use crate::node::{Came, Client, Node, PATIENCE, Process};
 use crate::redis::{Redis, free_port};
 
 pub(crate) const NODES: usize = 3;
@@ -54,6 +54,11 @@ impl Rig {
     pub(crate) fn addresses(&self, count: usize) -> Vec<SocketAddr> {
         let around = self.addresses.iter().flat_map(|&address| [address, self.nginx.address()]);
         around.cycle().take(count).collect()
+    }
+
+    /// The processes of the nodes.
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        self.nodes.iter().flatten().map(Node::process).collect()
     }
 
     /// All that nodes and nginx have logged.
