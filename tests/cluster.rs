@@ -3,6 +3,7 @@
 //! ```text
 //!   chat.rs       messages between nodes: what arrives, when it is acknowledged, what is said to those who leave
 //!   crowd.rs      many to one and all to all: nothing lost, nothing twice, in order
+//!   deliveries.rs what Redis has to do for a message, however many nodes there are
 //!   go_nodes.rs   next to nodes of the earlier implementation, and next to anybody who publishes nonsense
 //!   access.rs     what a node asks of Redis, and the ways to reach one: TLS, Unix socket, password, and no replica
 //!   outage.rs     Redis is not there yet, dies, stalls, comes back
@@ -22,6 +23,7 @@ mod cluster {
     mod access;
     mod chat;
     mod crowd;
+    mod deliveries;
     mod drain;
     mod go_nodes;
     mod outage;
