@@ -89,7 +89,7 @@ fn transcripts_hold_through_nginx_before_two_nodes() {
             if redis_settings.is_empty() { Deployment::joined(&redis, &others) } else { Deployment::start("redis://127.0.0.1:9", &others) }
         });
         let address = deployment.nginx.address().to_string();
-        if let Err(why) = talk::play(&transcript, &mut ServerWorld::new(&address)) {
+        if let Err(why) = talk::play(&transcript, &mut ServerWorld::proxied(&address)) {
             failed.push(format!("not true through nginx: {}\n  {why}\n", transcript.claim));
         }
     }

@@ -57,6 +57,7 @@ mod frames;
 #[path = "support/names.rs"]
 mod names;
 #[path = "support/server.rs"]
+#[allow(dead_code, reason = "no proxy here")]
 mod server;
 #[path = "support/talk.rs"]
 mod talk;

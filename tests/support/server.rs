@@ -1,6 +1,6 @@
 //! The other place where a transcript is played: the program itself, on a free port of loopback.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -77,13 +77,25 @@ fn await_address(lines: &mpsc::Receiver<String>) -> Result<String, String> {
 /// Clients of whoever listens on an address.
 pub(crate) struct ServerWorld<'s> {
     address: &'s str,
+    /// A reset is an end like any other: a proxy resets connections that it ends with bytes unread.
+    takes_resets: bool,
     clients: Vec<Option<TcpStream>>,
 }
 
 impl ServerWorld<'_> {
     /// Clients, none yet.
     pub(crate) fn new(address: &str) -> ServerWorld<'_> {
-        ServerWorld { address, clients: Vec::new() }
+        ServerWorld { address, takes_resets: false, clients: Vec::new() }
+    }
+
+    /// The same behind a proxy.
+    pub(crate) fn proxied(address: &str) -> ServerWorld<'_> {
+        ServerWorld { takes_resets: true, ..ServerWorld::new(address) }
+    }
+
+    /// Whether this is how a connection may end.
+    fn is_end(&self, error: &io::Error) -> bool {
+        self.takes_resets && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
     }
 
     fn stream(&mut self, client: usize) -> Result<&mut TcpStream, String> {
@@ -100,7 +112,10 @@ impl World for ServerWorld<'_> {
     }
 
     fn send(&mut self, client: usize, bytes: &[u8]) -> Result<(), String> {
-        self.stream(client)?.write_all(bytes).map_err(|error| format!("sending failed: {error}"))
+        match self.stream(client)?.write_all(bytes) {
+            Err(error) if !self.is_end(&error) => Err(format!("sending failed: {error}")),
+            _ => Ok(()),
+        }
     }
 
     fn read(&mut self, client: usize, patience: Duration) -> Result<Came, String> {
@@ -114,6 +129,7 @@ impl World for ServerWorld<'_> {
                 Ok(Came::Bytes(bytes))
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(Came::Nothing),
+            Err(error) if self.is_end(&error) => Ok(Came::End),
             Err(error) => Err(format!("reading failed: {error}")),
         }
     }
