@@ -22,6 +22,7 @@ Modes
   rate      messages at a fixed rate: latency from the moment when each was due
   mixed     route beside a mass of idle connections
   storm     all connections drop and return at once, beside pairs that stay and talk
+  flood     pairs that talk at a fixed rate, alone and beside clients who say as much as their sockets take
   fan-in    many senders, one receiver
   cluster   route with the two ends of each pair on different nodes (several --url)
 
@@ -42,8 +43,9 @@ Options
   --messages N        stops after N messages, all of them measured
   --seconds S         measures so long (default 5)
   --warm-up S         and this long before (default 0.5; 0 with --messages)
-  --rate N            messages per second, for rate and storm (default 2000)
+  --rate N            messages per second, for rate, storm and flood (default 2000)
   --cycles N          storms (default 3)
+  --flooders N        for flood (default 1)
   --limit SECONDS     ends a run that takes longer, as failed (default 600, at most 36000)
   --label NAME        the server's name in the results
   --json FILE         appends the result, as one line of JSON
@@ -64,17 +66,19 @@ pub(crate) enum Mode {
     Rate,
     Mixed,
     Storm,
+    Flood,
     FanIn,
     Cluster,
 }
 
 impl Mode {
-    const ALL: [(&'static str, Mode); 7] = [
+    const ALL: [(&'static str, Mode); 8] = [
         ("idle", Mode::Idle),
         ("route", Mode::Route),
         ("rate", Mode::Rate),
         ("mixed", Mode::Mixed),
         ("storm", Mode::Storm),
+        ("flood", Mode::Flood),
         ("fan-in", Mode::FanIn),
         ("cluster", Mode::Cluster),
     ];
@@ -105,6 +109,7 @@ pub(crate) struct Options {
     pub(crate) warm_up: Duration,
     pub(crate) rate: f64,
     pub(crate) cycles: usize,
+    pub(crate) flooders: usize,
     pub(crate) limit: Duration,
     pub(crate) label: String,
     pub(crate) json: Option<PathBuf>,
@@ -132,6 +137,7 @@ impl Options {
             warm_up: Duration::from_millis(500),
             rate: 2_000.0,
             cycles: 3,
+            flooders: 1,
             limit: Duration::from_secs(600),
             label: "server".to_owned(),
             json: None,
@@ -205,6 +211,7 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), String> {
         "seconds" => options.measured = seconds(value)?,
         "warm-up" => options.warm_up = seconds(value)?,
         "rate" => options.rate = number(value, 1.0, 1e7)?,
+        "flooders" => options.flooders = number(value, 1.0, 1e3)? as usize,
         "cycles" => options.cycles = number(value, 1.0, 1e3)? as usize,
         "limit" => options.limit = seconds(value)?,
         "label" => value.clone_into(&mut options.label),

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 
+/// The nonce of RFC 6455 section 1.3, whose answer is known: a load tool has nothing to hide, and needs no SHA-1.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
 /// One server, as the command line names it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Target {
@@ -22,6 +25,15 @@ impl Target {
         let mut found = host.to_socket_addrs().map_err(|error| format!("{url}: {error}"))?;
         let address = found.next().ok_or_else(|| format!("{url}: no address"))?;
         Ok(Target { address, host: host.to_owned(), path: path.to_owned() })
+    }
+
+    /// The request for a WebSocket.
+    pub(crate) fn request(&self) -> String {
+        let Target { path, host, .. } = self;
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        )
     }
 
     /// Whether the traffic stays on this machine.

@@ -280,13 +280,7 @@ impl Fleet {
         slot.stream = Some(stream);
         slot.state = State::Opening;
         self.opening += 1;
-        let target = &self.targets[link % self.targets.len()];
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {}\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            target.path,
-            target.host,
-            incoming::KEY
-        );
+        let request = self.targets[link % self.targets.len()].request();
         self.outgoing.hold(link, request.into_bytes());
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Load on a fleet: who writes to whom, how it is checked, and the two ways to press.
 
 pub(crate) mod closed;
+pub(crate) mod flooder;
 pub(crate) mod ledger;
 pub(crate) mod open;
 

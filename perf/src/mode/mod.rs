@@ -1,5 +1,6 @@
 //! One file per question; what they share is a [`Run`]: a fleet, the server it is aimed at, and the record of what came out.
 
+mod flood;
 mod idle;
 mod route;
 mod steady;
@@ -41,6 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<Record, String> {
         Mode::Route | Mode::Mixed | Mode::FanIn | Mode::Cluster => route::run(&mut run),
         Mode::Rate => steady::run(&mut run),
         Mode::Storm => storm::run(&mut run),
+        Mode::Flood => flood::run(&mut run),
     };
     run.progress.end();
     if let Err(error) = outcome {

@@ -7,7 +7,7 @@ use super::Sample;
 use super::stats::{Spread, short};
 
 /// The figures worth comparing, by the field they come from.
-const FIGURES: [(&str, &str); 10] = [
+const FIGURES: [(&str, &str); 11] = [
     ("user_bytes_per_connection", "user B/conn"),
     ("kernel_bytes_per_connection", "kernel B/conn"),
     ("connect_cpu_us_per_connection", "CPU µs/connect"),
@@ -18,6 +18,7 @@ const FIGURES: [(&str, &str); 10] = [
     ("connects_per_second", "connects/s"),
     ("user_bytes_ratio", "memory after/before"),
     ("stayed_p99_ratio", "p99 storm/calm"),
+    ("quiet_p99_ratio", "p99 flood/calm"),
 ];
 
 /// Runs that can be compared: question, server, runs.

@@ -37,6 +37,7 @@ impl Sample {
             ("rate", "per second"),
             ("idle_connections", "idle"),
             ("connections", "connections"),
+            ("flooders", "flooders"),
         ] {
             if let Some(value) = self.number(name) {
                 words.push(format!("{value} {unit}"));
