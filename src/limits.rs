@@ -2,9 +2,24 @@
 //!
 //! What an operator may change is a setting (see `config.rs`) and stands here only with the range of the setting; the rest is fixed.
 
-/// Bytes of the one read buffer of an event loop. A read that fills it puts its connection behind the others (fairness), so this is
-/// also how much one connection may say per tick. 64 KiB is what a socket holds by default, and half of a level-2 cache.
+/// Bytes of the one read buffer of an event loop, and so the most that one connection may say per tick. 64 KiB is what a socket holds by
+/// default, and half of a level-2 cache.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes that are read of a connection when something comes. A read that is filled puts its connection behind the others, and the next one
+/// takes twice as much or half, as [`MESSAGES_PER_READ`] says. This is some twenty messages of the usual size.
+pub const FIRST_READ_BYTES: usize = 4 * 1024;
+
+/// The least that is read at once, however small the frames are: some eighty of the smallest.
+pub const READ_BYTES_MIN: usize = 512;
+
+/// Messages and control frames in a filled read above which the next one takes half as much, and up to which it takes twice as much. They
+/// take some fifty microseconds, of which a system call to read more is a small part.
+pub const MESSAGES_PER_READ: usize = 32;
+
+/// Connections that had more to say than one read takes which are gone on with per tick. The others wait for their turn. So a crowd of
+/// flooders keeps whoever has little to say waiting for a few tenths of a millisecond, like one of them.
+pub const BACKLOG_READS_PER_TICK: usize = 4;
 
 /// Events taken from the kernel per tick. The rest waits for the next one.
 pub const EVENTS_PER_TICK: usize = 1024;
@@ -174,4 +189,5 @@ pub const PUBLISH_QUEUE_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=16 
 const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
 const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);
+const _: () = assert!(READ_BYTES_MIN <= FIRST_READ_BYTES && FIRST_READ_BYTES <= SCRATCH_BYTES);
 const _: () = assert!((REVOLUTION_MS as usize).is_multiple_of(REVOLUTION_STEPS_MAX));

@@ -86,22 +86,28 @@ impl<S, M: MessageHandler> Hub<S, M> {
         }
     }
 
-    pub(super) fn receive_frames(&mut self, key: Key, bytes: &mut [u8]) {
+    /// Bytes of an open connection. Returns how many messages and control frames there were in them.
+    pub(super) fn receive_frames(&mut self, key: Key, bytes: &mut [u8]) -> usize {
         let limits = self.peers.settings.message;
         let mut partial = self.take_partial(key);
         let had_partial = partial.is_some();
         let mut is_older = had_partial;
         let mut input = bytes;
+        let mut messages = 0;
         loop {
             match message::next(&mut partial, &mut input, limits) {
                 Ok(Some(event)) => self.act(key, event),
                 Ok(None) => break,
-                Err(violation) => return self.peers.fail(key, violation),
+                Err(violation) => {
+                    self.peers.fail(key, violation);
+                    return messages;
+                }
             }
+            messages += 1;
             // What was incomplete before may have ended; the message that begins behind it has a time of its own.
             is_older &= partial.as_ref().is_some_and(|partial| partial.is_in_message());
             if !self.peers.is_heard(key) {
-                return;
+                return messages;
             }
         }
         match partial {
@@ -109,6 +115,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
             None if had_partial => self.peers.release(key),
             None => {}
         }
+        messages
     }
 
     fn act(&mut self, key: Key, event: Event<'_>) {

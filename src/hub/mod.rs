@@ -168,27 +168,32 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.insert(socket, is_surplus)
     }
 
-    /// `bytes` have come in; they are unmasked where they lie.
-    pub fn receive(&mut self, key: Key, bytes: &mut [u8], now: Moment) {
+    /// `bytes` have come in; they are unmasked where they lie. Returns how many messages and control frames of an open
+    /// connection there were in them; the few behind a request head are not counted.
+    pub fn receive(&mut self, key: Key, bytes: &mut [u8], now: Moment) -> usize {
         self.peers.now = now;
         self.peers.tally.bytes_received += bytes.len() as u64;
-        let Some(peer) = self.peers.peer_mut(key) else { return };
+        let Some(peer) = self.peers.peer_mut(key) else { return 0 };
         let is_heard = peer.connection.is_heard();
         match &mut peer.connection {
-            Connection::Opening { .. } => self.receive_head(key, bytes),
+            Connection::Opening { .. } => {
+                self.receive_head(key, bytes);
+                0
+            }
             Connection::Open { is_pinged, heard, debt, .. } => {
                 *debt = (*debt).saturating_sub(paid_back(heard.elapsed(now)));
                 *heard = now.stamp();
                 *is_pinged = false;
-                self.receive_frames(key, bytes);
+                self.receive_frames(key, bytes)
             }
             Connection::Closing { phase: Phase::AwaitingAnswers, .. } if is_heard => self.receive_frames(key, bytes),
             Connection::Closing { phase: Phase::AwaitingClose, reason, .. } => {
                 let reason = *reason;
                 self.receive_close(key, reason, bytes);
+                0
             }
             // Nothing that comes now means anything.
-            Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing | Phase::Lingering, .. } | Connection::Closed { .. } => {}
+            Connection::Closing { phase: Phase::AwaitingAnswers | Phase::Flushing | Phase::Lingering, .. } | Connection::Closed { .. } => 0,
         }
     }
 

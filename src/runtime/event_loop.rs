@@ -5,7 +5,8 @@
 //! ```text
 //!   wait      for the kernel, the mailbox or a deadline
 //!   accept    new connections, up to a batch
-//!   receive   read each ready socket once, into the one buffer of the loop; what it says is decided in the hub
+//!   receive   read each ready socket once, into the one buffer of the loop, and go on with a few of those that had more to say; what they
+//!             say is decided in the hub
 //!   collect   all that other threads have posted since the last tick
 //!   expire    deadlines
 //!   dispatch  what has to leave the loop
@@ -27,6 +28,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::backlog::{Backlog, Unread};
 use super::departures::Departures;
 use super::exchange::Exchange;
 use super::listener::{Accepted, Listener};
@@ -36,7 +38,8 @@ use super::sys;
 use crate::histogram::Histogram;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
 use crate::limits::{
-    ACCEPT_BATCH_MAX, DEPARTED_TO_TRIM, DRAIN_STEP_MS, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX, SCRATCH_BYTES,
+    ACCEPT_BATCH_MAX, BACKLOG_READS_PER_TICK, DEPARTED_TO_TRIM, DRAIN_STEP_MS, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX,
+    SCRATCH_BYTES,
 };
 use crate::wire::delivery::Settlement;
 
@@ -65,7 +68,7 @@ pub struct EventLoop<M> {
     answered: u64,
     scratch: Box<[u8]>,
     /// Connections of which there may be more to read.
-    backlog: Vec<Backlogged>,
+    backlog: Backlog,
     posts: VecDeque<Post>,
     unsettled: Vec<Key>,
     forwards: Vec<Forward>,
@@ -73,14 +76,6 @@ pub struct EventLoop<M> {
     departures: Departures,
     /// Whether this loop has no client left, on a node that is about to stop.
     is_drained: bool,
-}
-
-/// A connection to go on reading.
-#[derive(Clone, Copy)]
-struct Backlogged {
-    key: Key,
-    /// Whether the peer has closed its side, so that the end of the stream is to be read too.
-    is_read_closed: bool,
 }
 
 /// What an event loop consists of before it has a hub: its mailbox has to be known to the other threads first.
@@ -130,7 +125,7 @@ impl<M: MessageHandler> EventLoop<M> {
             lags: Histogram::default(),
             answered: 0,
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            backlog: Vec::new(),
+            backlog: Backlog::default(),
             posts: VecDeque::new(),
             unsettled: Vec::new(),
             forwards: Vec::new(),
@@ -232,8 +227,9 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn receive(&mut self) {
-        for Backlogged { key, is_read_closed } in std::mem::take(&mut self.backlog) {
-            self.read(key, is_read_closed);
+        for _ in 0..self.backlog.len().min(BACKLOG_READS_PER_TICK) {
+            let Some(unread) = self.backlog.pop() else { break };
+            self.read(unread);
         }
         // The events are lent to the loop over them, so they cannot stay in `self` meanwhile.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -251,21 +247,25 @@ impl<M: MessageHandler> EventLoop<M> {
             self.hub.writable(key);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            self.read(key, event.is_read_closed() || event.is_error());
+            let is_read_closed = event.is_read_closed() || event.is_error();
+            if !self.backlog.has(key, is_read_closed) {
+                self.read(Unread::new(key, is_read_closed));
+            }
         }
     }
 
     /// Reads a socket once, or to its end if the peer has closed its side.
-    fn read(&mut self, key: Key, is_read_closed: bool) {
+    fn read(&mut self, unread: Unread) {
+        let Unread { key, is_read_closed, bytes_max } = unread;
         loop {
             let Some(socket) = self.hub.socket(key) else { return };
-            match socket.read(&mut self.scratch) {
+            match socket.read(&mut self.scratch[..bytes_max]) {
                 Ok(0) => return self.hub.end_of_input(key, self.now),
                 Ok(len) => {
-                    self.hub.receive(key, &mut self.scratch[..len], self.now);
-                    if len == self.scratch.len() {
+                    let messages = self.hub.receive(key, &mut self.scratch[..len], self.now);
+                    if len == bytes_max {
                         // There is more, but the others come first.
-                        return self.backlog.push(Backlogged { key, is_read_closed });
+                        return self.backlog.push(unread.fitted_to(messages));
                     }
                     // A short read means that the kernel has no more: the next edge will tell. Only the end of a stream has to be fetched.
                     if !is_read_closed {
@@ -398,9 +398,11 @@ mod tests {
     use super::super::listener;
     use super::*;
     use crate::hub::{HubSettings, Message, Peers};
+    use crate::limits::{FIRST_READ_BYTES, READ_BYTES_MIN};
     use crate::wire::delivery::Request;
     use crate::wire::id::{ClientId, IdSource, NodeTag};
     use crate::wire::message::Limits;
+    use std::net::SocketAddr;
 
     /// Far above what waits for a loop in ordinary times.
     const MANY: usize = 100_000;
@@ -429,9 +431,9 @@ mod tests {
     }
 
     fn settings() -> HubSettings {
-        let time = Duration::from_secs(1);
+        let time = Duration::from_secs(20);
         HubSettings {
-            endpoint: None,
+            endpoint: Some("/"),
             message: Limits { message_bytes_max: 1024, message_frames_max: 1 },
             message_timeout: time,
             message_rate_max: None,
@@ -440,6 +442,87 @@ mod tests {
             close_timeout: time,
             ping_after: time,
             pong_timeout: time,
+        }
+    }
+
+    /// A loop that nothing drives yet, and where it listens.
+    fn event_loop<M: MessageHandler>(prepared: Prepared, ids: IdSource, handler: M) -> (EventLoop<M>, SocketAddr) {
+        let hub = Hub::new(settings(), NodeTag::from_bits(1), 0, ids, handler);
+        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let address = socket.local_addr().unwrap();
+        let status = Arc::new(Status::new(1, 100));
+        (EventLoop::new(0, prepared, Listener::new(socket), hub, None, status).unwrap(), address)
+    }
+
+    /// About the smallest message.
+    const TEXT: [u8; 7] = [0x81, 0x81, 0, 0, 0, 0, b'x'];
+
+    /// Counts messages and answers none.
+    #[derive(Default)]
+    struct Count(usize);
+
+    impl MessageHandler for Count {
+        fn message<S>(&mut self, _: &mut Peers<S>, _: Key, _: Message<'_>) {
+            self.0 += 1;
+        }
+    }
+
+    /// A client whose handshake is through.
+    fn client(event_loop: &mut EventLoop<Count>, address: SocketAddr) -> std::net::TcpStream {
+        const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        socket2::SockRef::from(&stream).set_send_buffer_size(SCRATCH_BYTES).unwrap();
+        stream.write_all(REQUEST).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.read(&mut [0; 1024]).is_err() {
+            event_loop.tick().unwrap();
+        }
+        stream
+    }
+
+    #[test]
+    fn a_crowd_of_flooders_is_gone_on_with_in_turn_and_everybody_else_is_heard_in_each_tick() {
+        const FLOODERS: usize = 3 * BACKLOG_READS_PER_TICK;
+        const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+        let (mut event_loop, address) = event_loop(Prepared::new().unwrap(), IdSource::seeded(1), Count::default());
+        let mut quiet = client(&mut event_loop, address);
+        let mut flooders: Vec<_> = (0..FLOODERS).map(|_| (client(&mut event_loop, address), 0)).collect();
+        let flood = TEXT.repeat(1000);
+        for tick in 1..=100 {
+            for (flooder, said) in &mut flooders {
+                // Until the socket takes no more, and the next time from there.
+                while let Ok(len) = flooder.write(&flood[*said % TEXT.len()..]) {
+                    *said += len;
+                }
+            }
+            quiet.write_all(&PING).unwrap();
+            let before = event_loop.hub.handler().0;
+            event_loop.tick().unwrap();
+            let heard = event_loop.hub.handler().0 - before;
+            assert_eq!(event_loop.hub.tally().pings_received, tick, "the quiet one waits");
+            assert!(heard > 0, "the flooders are heard too");
+            if tick > 20 {
+                // By now, what is read of each of them at once has become as little as it gets.
+                assert!(heard <= BACKLOG_READS_PER_TICK * (READ_BYTES_MIN / TEXT.len() + 1), "{heard} messages in one tick");
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_is_not_read_for_what_comes_meanwhile() {
+        let (mut event_loop, address) = event_loop(Prepared::new().unwrap(), IdSource::seeded(1), Count::default());
+        let mut flooder = client(&mut event_loop, address);
+        flooder.write_all(&TEXT.repeat(6 * FIRST_READ_BYTES / TEXT.len())).unwrap();
+        for tick in 1..=20 {
+            // The kernel tells of it.
+            flooder.write_all(&TEXT).unwrap();
+            let before = event_loop.hub.handler().0;
+            event_loop.tick().unwrap();
+            let heard = event_loop.hub.handler().0 - before;
+            assert!(heard <= FIRST_READ_BYTES / TEXT.len() + 1, "{heard} messages in one tick");
+            assert!(tick <= 5 || heard <= READ_BYTES_MIN / TEXT.len() + 1, "{heard} messages in one tick");
         }
     }
 
@@ -452,9 +535,7 @@ mod tests {
         let mailbox = prepared.mailbox();
         let (all_seen, seen) = channel();
         let handler = Echo { mailbox: mailbox.clone(), settlement, seen: 0, all_seen };
-        let hub = Hub::new(settings(), NodeTag::from_bits(1), 0, ids, handler);
-        let socket = listener::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
-        let event_loop = EventLoop::new(0, prepared, Listener::new(socket), hub, None, Arc::new(Status::new(1, 1))).unwrap();
+        let (event_loop, _) = event_loop(prepared, ids, handler);
         (0..MANY).for_each(|_| mailbox.post(Post::Settled(settlement)));
         mailbox.ring();
         let running = std::thread::spawn(move || event_loop.run());

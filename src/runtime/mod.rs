@@ -1,6 +1,7 @@
 //! Effects: sockets, threads and the clock; what the floors below only decide happens here.
 
 pub mod admin;
+mod backlog;
 pub mod departures;
 pub mod event_loop;
 pub mod exchange;
