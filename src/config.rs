@@ -78,6 +78,10 @@ pub struct Config {
     pub publish_timeout: Duration,
     /// Bytes of messages that may wait for Redis.
     pub publish_queue: usize,
+    /// Whether a node through whose Redis no messages go is not ready.
+    pub ready_requires_redis: bool,
+    /// Time between two messages that the node sends to itself through Redis.
+    pub redis_probe_interval: Duration,
     /// The least important lines that are logged.
     pub log_level: LevelFilter,
     /// Oddities in the environment that stop nothing, to be logged once the node has a log.
@@ -107,6 +111,8 @@ impl Default for Config {
             drain_time: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(2),
             publish_queue: 64 * 1024 * 1024,
+            ready_requires_redis: false,
+            redis_probe_interval: Duration::from_secs(2),
             log_level: LevelFilter::Info,
             warnings: Vec::new(),
         }

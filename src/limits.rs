@@ -161,6 +161,13 @@ pub const PIPELINE_PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of the buffer for commands that are kept between batches: one full batch. A larger message gives its part back.
 pub const PIPELINE_BYTES_KEPT: usize = 256 * 1024;
 
+/// Probes in a row that may be missed: with the third, messages are held not to come round. One may be lost to a link that was made anew,
+/// and two to a busy moment.
+pub const PROBE_MISSES_MAX: usize = 3;
+
+/// Probes under way that are remembered. Beyond, the oldest is held to be lost; at the default interval, that is after half a minute.
+pub const PROBES_MAX: usize = 16;
+
 /// Sentinels in one address: each has a thread that listens to it. Groups have three or five. Beyond, the node does not start.
 pub const SENTINELS_MAX: usize = 16;
 
@@ -190,4 +197,5 @@ const _: () = assert!(SEGMENT_ENTRIES.is_power_of_two());
 const _: () = assert!(SEGMENT_ENTRIES_MERGED < SEGMENT_ENTRIES_MAX / 2);
 const _: () = assert!(HEAD_BYTES_MAX < SCRATCH_BYTES);
 const _: () = assert!(READ_BYTES_MIN <= FIRST_READ_BYTES && FIRST_READ_BYTES <= SCRATCH_BYTES);
+const _: () = assert!(PROBE_MISSES_MAX < PROBES_MAX);
 const _: () = assert!((REVOLUTION_MS as usize).is_multiple_of(REVOLUTION_STEPS_MAX));

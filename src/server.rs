@@ -28,6 +28,7 @@ use crate::limits::{CONNECTIONS_PER_LOOP_MAX, DESCRIPTORS_PER_LOOP, REFUSED_CONN
 use crate::runtime::admin::Admin;
 use crate::runtime::event_loop::{EventLoop, Prepared};
 use crate::runtime::exchange::Exchange;
+use crate::runtime::health;
 use crate::runtime::listener::{self, Listener, ListeningSocket};
 use crate::runtime::mailbox::{Mailbox, Mailboxes, Post};
 use crate::runtime::metrics::Status;
@@ -62,7 +63,7 @@ static PAGES: [(&str, Page); 2] = [
             body: Cow::Borrowed(include_bytes!("../client/index.html")),
         },
     ),
-    ("/health", Page::plain(b"ok\n")),
+    ("/health", health::ALIVE),
 ];
 
 /// Serves Texto until a signal ends it.
@@ -168,7 +169,13 @@ fn listen_on_file(path: &Path, config: &Config) -> io::Result<(Vec<ListeningSock
 
 fn start_broker(config: &Config, tag: NodeTag, mailboxes: &Arc<[Mailbox]>) -> io::Result<Option<Broker>> {
     let Some(address) = config.redis.clone() else { return Ok(None) };
-    let settings = broker::Settings { address, tag, answer_timeout: config.publish_timeout, queue_bytes_max: config.publish_queue };
+    let settings = broker::Settings {
+        address,
+        tag,
+        answer_timeout: config.publish_timeout,
+        queue_bytes_max: config.publish_queue,
+        probe_interval: config.redis_probe_interval,
+    };
     broker::start(settings, Mailboxes::new(Arc::clone(mailboxes)), IdSource::from_system()?).map(Some)
 }
 
@@ -190,7 +197,7 @@ fn start_admin(config: &Config, status: &Arc<Status>, mailboxes: &Arc<[Mailbox]>
         }
     };
     log::info!("/ready and /metrics are on {}", socket.local_addr()?);
-    let admin = Admin::new(Arc::clone(status), Arc::clone(mailboxes), broker.map(Broker::status));
+    let admin = Admin::new(Arc::clone(status), Arc::clone(mailboxes), broker.map(Broker::status), config.ready_requires_redis);
     let hub = Hub::new(hub_settings(config, None), NodeTag::from_bits(0), 0, IdSource::from_system()?, admin);
     let own_status = Arc::new(Status::new(1, REFUSED_CONNECTIONS_MAX));
     let event_loop = EventLoop::new(0, Prepared::new()?, Listener::new(socket), hub, None, own_status)?;

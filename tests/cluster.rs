@@ -7,6 +7,7 @@
 //!   go_nodes.rs   next to nodes of the earlier implementation, and next to anybody who publishes nonsense
 //!   access.rs     what a node asks of Redis, and the ways to reach one: TLS, Unix socket, password, and no replica
 //!   outage.rs     Redis is not there yet, dies, stalls, comes back
+//!   probe.rs      Redis answers, and nothing arrives; a subscriber that reads too slowly
 //!   sentinel.rs   a Sentinel group: the master crashes, or is replaced on purpose
 //!   slow_redis.rs Redis takes what it is given, but much too slowly
 //!   drain.rs      a node stops while messages are on their way
@@ -27,6 +28,7 @@ mod cluster {
     mod drain;
     mod go_nodes;
     mod outage;
+    mod probe;
     mod sentinel;
     mod slow_redis;
 }

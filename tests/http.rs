@@ -54,17 +54,17 @@ fn upgrade(without: &str, with: &str) -> String {
 fn pages_are_served_with_and_without_their_bodies() {
     let node = Node::start(&[]);
     let html = [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", "*"), ("X-Content-Type-Options", "nosniff")];
-    let plain = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-cache")];
+    let json = [("Content-Type", "application/json"), ("Cache-Control", "no-cache")];
     let ask = |line: &str, fields: &[(&str, &str)]| check(node.address(), &format!("{line}\r\n{HOST}\r\n"), 200, fields);
     assert_eq!(ask("GET / HTTP/1.1", &html).body, include_bytes!("../client/index.html"));
-    assert_eq!(ask("GET /health HTTP/1.1", &plain).text(), "ok\n");
+    assert_eq!(ask("GET /health HTTP/1.1", &json).text(), "{\"status\":\"alive\"}\n");
     for line in ["HEAD / HTTP/1.1", "GET /?room=1 HTTP/1.1", "GET http://localhost/ HTTP/1.1", "GET / HTTP/1.0"] {
         ask(line, &html);
     }
     for line in ["HEAD /health HTTP/1.1", "HEAD /health HTTP/1.0"] {
-        ask(line, &plain);
+        ask(line, &json);
     }
-    check(node.address(), "GET /health HTTP/1.0\r\n\r\n", 200, &plain);
+    check(node.address(), "GET /health HTTP/1.0\r\n\r\n", 200, &json);
 }
 
 #[test]
@@ -209,12 +209,12 @@ fn a_page_may_be_asked_byte_by_byte_and_by_half_closing() {
     let request = format!("GET /health HTTP/1.1\r\n{HOST}\r\n");
     let mut slow = node.http();
     request.as_bytes().iter().for_each(|byte| slow.write(&[*byte]));
-    assert_eq!(slow.response().text(), "ok\n");
+    assert_eq!(slow.response().text(), "{\"status\":\"alive\"}\n");
 
     let mut half_closed = node.http();
     half_closed.write(request.as_bytes());
     half_closed.half_close();
-    assert_eq!(half_closed.response().text(), "ok\n");
+    assert_eq!(half_closed.response().text(), "{\"status\":\"alive\"}\n");
 
     let mut incomplete = node.http();
     incomplete.write(&request.as_bytes()[..20]);

@@ -25,6 +25,7 @@ mod link;
 mod locator;
 mod orders;
 mod pipeline;
+mod probe;
 mod publisher;
 mod queue;
 mod role;
@@ -40,10 +41,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::wire::delivery::{Delivery, Request, Settlement};
-use crate::wire::id::{IdSource, NodeTag};
+use crate::wire::id::{ClientId, IdSource, NodeTag};
 use link::Keeper;
 use locator::Locator;
 use orders::Orders;
+use probe::Probe;
 use publisher::PublishSession;
 use subscriber::SubscribeSession;
 use watch::Watch;
@@ -85,13 +87,16 @@ pub struct Settings {
     pub answer_timeout: Duration,
     /// Bytes of messages that may wait for Redis, in the queue or on the way. Beyond, messages are refused.
     pub queue_bytes_max: usize,
+    /// Time between two messages that the node sends to itself, to know that messages come round.
+    pub probe_interval: Duration,
 }
 
 impl Settings {
     /// The settings of a node of which nothing else is said: two seconds, because a person who waits longer tries again; 64 MiB, a second
-    /// or so of what Redis can take.
+    /// or so of what Redis can take; a probe every two seconds, which is nothing to Redis.
     pub fn new(address: Address, tag: NodeTag) -> Settings {
-        Settings { address, tag, answer_timeout: Duration::from_secs(2), queue_bytes_max: 64 << 20 }
+        let (answer_timeout, probe_interval) = (Duration::from_secs(2), Duration::from_secs(2));
+        Settings { address, tag, answer_timeout, queue_bytes_max: 64 << 20, probe_interval }
     }
 }
 
@@ -112,22 +117,24 @@ pub struct Broker {
 
 /// Starts the threads. Redis need not be there: they wait for it, and messages are refused until then.
 pub fn start(settings: Settings, loops: impl Loops + Clone, mut ids: IdSource) -> io::Result<Broker> {
-    let Settings { address, tag, answer_timeout, queue_bytes_max } = settings;
+    let Settings { address, tag, answer_timeout, queue_bytes_max, probe_interval } = settings;
     let (status, orders) = (Arc::new(Status::default()), Arc::new(Orders::default()));
     let publisher = Publisher::new(queue_bytes_max, Arc::clone(&status));
     let sentinels = address.sentinels().len();
     let locator = Arc::new(Locator::new(address, Arc::clone(&orders), publisher.clone(), Arc::clone(&status)));
+    // Drawn like those of clients, so none of them will ever have it.
+    let probe = Arc::new(Probe::new(ClientId::new(tag, u8::MAX, ids.serial()), probe_interval, Arc::clone(&status)));
     let (alive, ended) = channel();
     let broker = Broker { publisher, status, orders, answer_timeout, ended };
     // Jitter need not be unguessable, only different from node to node.
     let mut random = || IdSource::seeded(ids.bits());
 
     let keeper = Keeper::new(Arc::clone(&locator), "publish", random());
-    let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout, Arc::clone(&broker.orders));
+    let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout, Arc::clone(&broker.orders), Arc::clone(&probe));
     broker.spawn("texto-publish", alive.clone(), move || keeper.run(session))?;
 
     let keeper = Keeper::new(Arc::clone(&locator), "subscribe", random());
-    let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.orders));
+    let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.orders), probe, broker.publisher());
     broker.spawn("texto-subscribe", alive.clone(), move || keeper.run(session))?;
 
     for number in 0..sentinels {

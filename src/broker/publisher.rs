@@ -24,6 +24,7 @@ use super::journal::Complaints;
 use super::link::{Failure, Session};
 use super::orders::Orders;
 use super::pipeline::Pipeline;
+use super::probe::Probe;
 use super::queue::{Entry, Queue};
 use super::status::Status;
 use super::{Loops, Publication};
@@ -104,11 +105,11 @@ impl Shared {
     }
 
     /// Waits for a batch, but not for longer than `until`, nor after somebody called [`Publisher::wake`] and `is_over`.
-    fn take(&self, batch: &mut Vec<Entry>, until: Instant, is_over: impl Fn() -> bool) -> Turn {
+    fn take(&self, batch: &mut Vec<Entry>, until: impl Fn() -> Instant, is_over: impl Fn(Instant) -> bool) -> Turn {
         let mut state = self.lock();
         loop {
-            let now = Instant::now();
-            if is_over() || state.stop_by.is_some_and(|by| state.queue.is_empty() || now >= by) {
+            let (now, until) = (Instant::now(), until());
+            if is_over(now) || state.stop_by.is_some_and(|by| state.queue.is_empty() || now >= by) {
                 return Turn::Leave;
             }
             if !state.queue.is_empty() || now >= until {
@@ -128,6 +129,7 @@ pub(super) struct PublishSession<L> {
     loops: L,
     answer_timeout: Duration,
     orders: Arc<Orders>,
+    probe: Arc<Probe>,
     complaints: Complaints,
 }
 
@@ -142,6 +144,7 @@ impl<L: Loops> Session for PublishSession<L> {
         let shared = Arc::clone(&self.publisher.shared);
         shared.lock().queue.open();
         shared.status.publishing.rise();
+        self.probe.begin(Instant::now());
         let end = self.publish(&shared, &mut pipeline, moves);
         shared.status.publishing.fall();
         self.refuse_rest(&shared);
@@ -150,15 +153,23 @@ impl<L: Loops> Session for PublishSession<L> {
 }
 
 impl<L: Loops> PublishSession<L> {
-    pub(super) fn new(publisher: Publisher, loops: L, answer_timeout: Duration, orders: Arc<Orders>) -> PublishSession<L> {
-        PublishSession { publisher, loops, answer_timeout, orders, complaints: Complaints::default() }
+    pub(super) fn new(
+        publisher: Publisher,
+        loops: L,
+        answer_timeout: Duration,
+        orders: Arc<Orders>,
+        probe: Arc<Probe>,
+    ) -> PublishSession<L> {
+        PublishSession { publisher, loops, answer_timeout, orders, probe, complaints: Complaints::default() }
     }
 
     /// Turn after turn, until the connection breaks or it is time to move or to end. Each batch is settled before it is released.
     fn publish(&mut self, shared: &Shared, pipeline: &mut Pipeline, moves: u64) -> Result<(), Failure> {
-        let orders = Arc::clone(&self.orders);
+        let (orders, probe) = (Arc::clone(&self.orders), Arc::clone(&self.probe));
+        let has_moved = || orders.moves() != moves;
         let mut batch = Vec::new();
-        while let Turn::Work = shared.take(&mut batch, pipeline.check_due(), || orders.moves() != moves) {
+        let until = |pipeline: &Pipeline| pipeline.check_due().min(probe.due());
+        while let Turn::Work = shared.take(&mut batch, || until(pipeline), |now| has_moved() || probe.is_lost(now)) {
             let now = Instant::now();
             let mut settled = 0;
             let end = self.exchange(&batch, &mut settled, pipeline, now);
@@ -169,17 +180,28 @@ impl<L: Loops> PublishSession<L> {
             self.release(shared, &mut batch);
             end?;
         }
-        self.orders.follow(moves)
+        if has_moved() {
+            // Its answer is not waited for. It wakes the subscriber, which leaves the old place at once.
+            pipeline.add(&probe.nudge());
+            pipeline.send(Instant::now())?;
+            return orders.follow(moves);
+        }
+        if probe.is_lost(Instant::now()) { Err(probe.give_up()) } else { Ok(()) }
     }
 
     /// Publishes a batch and settles its entries from the front, as many as get an answer; `settled` counts them.
     fn exchange(&mut self, batch: &[Entry], settled: &mut usize, pipeline: &mut Pipeline, now: Instant) -> Result<(), Failure> {
+        let probe = self.probe.send(now);
+        probe.iter().for_each(|probe| pipeline.add(probe));
         for entry in batch {
             if let Ok((delivery, _)) = self.fate(entry, now) {
                 pipeline.add(delivery);
             }
         }
         let is_check = pipeline.send(now)?;
+        if probe.is_some() && pipeline.answer(now + self.answer_timeout)?.is_err() {
+            self.probe.refuse();
+        }
         for entry in batch {
             let outcome = match self.fate(entry, now) {
                 Ok((_, due)) => pipeline.answer(due)?.map_err(|error| self.reject(&error)),
@@ -188,7 +210,11 @@ impl<L: Loops> PublishSession<L> {
             self.settle(entry, outcome);
             *settled += 1;
         }
-        if is_check { pipeline.check(now + self.answer_timeout) } else { Ok(()) }
+        if is_check {
+            pipeline.check(now + self.answer_timeout)?;
+            self.publisher.shared.status.publishing.check();
+        }
+        Ok(())
     }
 
     /// What to do with an entry that was taken at `now`: publish it and have the answer by a deadline, or refuse it.
@@ -245,6 +271,7 @@ impl<L: Loops> PublishSession<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::id::ClientId;
 
     struct Nowhere;
 
@@ -257,9 +284,10 @@ mod tests {
     #[test]
     fn a_message_that_waited_half_of_its_time_is_not_written_any_more() {
         let timeout = Duration::from_secs(2);
-        let session = PublishSession::new(Publisher::new(1000, Arc::default()), Nowhere, timeout, Arc::default());
-        let offered = Instant::now();
         let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let probe = Arc::new(Probe::new(ClientId::parse(id.as_bytes()).unwrap(), timeout, Arc::default()));
+        let session = PublishSession::new(Publisher::new(1000, Arc::default()), Nowhere, timeout, Arc::default(), probe);
+        let offered = Instant::now();
         let payload = format!(r#"{{"SenderID":"{id}","RecipientID":"{id}","Text":"x"}}"#);
         let delivery = Delivery::parse(payload.as_bytes()).unwrap();
         let entry = Entry::Message { delivery, request: None, offered };

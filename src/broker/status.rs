@@ -3,7 +3,10 @@
 //! Every number only grows, but for the two of the queue and that of the Sentinels. They are read one by one, so they need not fit together to the last message.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::histogram::Histogram;
 use crate::wire::delivery::Refusal;
 
 /// Kinds of refusal.
@@ -19,6 +22,12 @@ pub struct Status {
     pub(super) garbage: AtomicU64,
     pub(super) strays: AtomicU64,
     pub(super) moves: AtomicU64,
+    /// Whether the last probes came round.
+    pub(super) come_round: AtomicBool,
+    pub(super) probes_missed: AtomicU64,
+    pub(super) cuts: AtomicU64,
+    /// Locked every few seconds.
+    round_trips: Mutex<Histogram>,
     sentinels: AtomicUsize,
     pub(super) queue_entries: AtomicUsize,
     pub(super) queue_bytes: AtomicUsize,
@@ -30,6 +39,8 @@ pub struct Status {
 pub(super) struct LinkStatus {
     up: AtomicBool,
     connects: AtomicU64,
+    /// How often the other side has shown that it is there; only of the publisher's connection.
+    checks: AtomicU64,
 }
 
 impl LinkStatus {
@@ -40,6 +51,16 @@ impl LinkStatus {
 
     pub(super) fn fall(&self) {
         self.up.store(false, Relaxed);
+    }
+
+    /// The other side has shown that it is there.
+    pub(super) fn check(&self) {
+        self.checks.fetch_add(1, Relaxed);
+    }
+
+    /// Which connection this is, and how often the other side has shown that it is there.
+    pub(super) fn age(&self) -> (u64, u64) {
+        (self.connects.load(Relaxed), self.checks.load(Relaxed))
     }
 
     fn reconnects(&self) -> u64 {
@@ -66,6 +87,41 @@ impl Status {
     /// Times that both connections were left for another master, or because they did not serve.
     pub fn moves(&self) -> u64 {
         self.moves.load(Relaxed)
+    }
+
+    /// Whether the messages that this node sends to itself come round.
+    pub fn do_messages_come_round(&self) -> bool {
+        self.come_round.load(Relaxed)
+    }
+
+    /// What keeps messages from going from node to node, if anything does.
+    pub fn troubles(&self) -> Vec<&'static str> {
+        let (can_publish, can_hear) = (self.is_publisher_up(), self.is_subscriber_up());
+        let troubles = [
+            (!can_publish, "redis: no connection to publish"),
+            (!can_hear, "redis: no connection to subscribe"),
+            (can_publish && can_hear && !self.do_messages_come_round(), "redis: what is published does not arrive"),
+        ];
+        troubles.into_iter().filter_map(|(is_so, trouble)| is_so.then_some(trouble)).collect()
+    }
+
+    /// Probes that had not come round when the next was due, or that Redis refused.
+    pub fn probes_missed(&self) -> u64 {
+        self.probes_missed.load(Relaxed)
+    }
+
+    /// How long probes took to come round.
+    pub fn round_trips(&self) -> Histogram {
+        *self.round_trips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count_round_trip(&self, time: Duration) {
+        self.round_trips.lock().unwrap_or_else(PoisonError::into_inner).count(time);
+    }
+
+    /// Subscriptions that Redis ended although all was well otherwise.
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Relaxed)
     }
 
     /// Sentinels that would be heard.

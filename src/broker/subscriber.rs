@@ -5,7 +5,7 @@
 //!
 //! What is published while there is no subscription is lost; Pub/Sub keeps nothing.
 
-use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+use std::io::ErrorKind::{ConnectionReset, Interrupted, TimedOut, UnexpectedEof, WouldBlock};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,6 +18,8 @@ use super::Loops;
 use super::journal::Complaints;
 use super::link::{Failure, Session, io_kind};
 use super::orders::Orders;
+use super::probe::Probe;
+use super::publisher::Publisher;
 use super::status::Status;
 use crate::wire::delivery::{Delivery, Garbage, channel_pattern};
 use crate::wire::id::NodeTag;
@@ -31,6 +33,11 @@ pub(super) struct SubscribeSession<L> {
     loops: L,
     status: Arc<Status>,
     orders: Arc<Orders>,
+    probe: Arc<Probe>,
+    /// Wakes a publisher that sleeps, so that it sends a probe.
+    publisher: Publisher,
+    /// Redis has ended the subscription; which connection the publisher had then, and how long it had held.
+    ended: Option<(u64, u64)>,
     complaints: Complaints,
 }
 
@@ -45,6 +52,8 @@ impl<L: Loops> Session for SubscribeSession<L> {
 
     fn serve(&mut self, mut connection: Connection, moves: u64) -> Result<(), Failure> {
         self.status.subscribed.rise();
+        self.probe.begin(Instant::now());
+        self.publisher.wake();
         let mut messages = connection.as_pubsub();
         let end = self.listen(&mut messages, moves);
         self.status.subscribed.fall();
@@ -66,26 +75,57 @@ fn subscribe(connection: &mut Connection, pattern: &str) -> Result<(), Failure> 
 }
 
 impl<L: Loops> SubscribeSession<L> {
-    pub(super) fn new(tag: NodeTag, loops: L, status: Arc<Status>, orders: Arc<Orders>) -> SubscribeSession<L> {
-        SubscribeSession { tag, loops, status, orders, complaints: Complaints::default() }
+    pub(super) fn new(
+        tag: NodeTag,
+        loops: L,
+        status: Arc<Status>,
+        orders: Arc<Orders>,
+        probe: Arc<Probe>,
+        publisher: Publisher,
+    ) -> SubscribeSession<L> {
+        SubscribeSession { tag, loops, status, orders, probe, publisher, ended: None, complaints: Complaints::default() }
     }
 
     /// Hands on message after message until the connection breaks, or it is time to move or to end.
     fn listen(&mut self, messages: &mut PubSub<'_>, moves: u64) -> Result<(), Failure> {
         while !self.orders.is_stopping() {
             self.orders.follow(moves)?;
+            self.look_back();
             match messages.get_message() {
                 Ok(message) => self.receive(message.get_payload_bytes()),
                 // The client keeps the part of a message that it has, and goes on with the rest.
                 Err(error) if matches!(io_kind(&error), Some(WouldBlock | TimedOut | Interrupted)) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let is_ended = matches!(io_kind(&error), Some(UnexpectedEof | ConnectionReset));
+                    self.ended = is_ended.then(|| self.status.publishing.age());
+                    return Err(error.into());
+                }
             }
         }
         Ok(())
     }
 
+    /// Tells what ended the subscription before this one: if the publisher's connection to Redis has outlived it, then it was Redis, and
+    /// this node had been too slow.
+    fn look_back(&mut self) {
+        let Some((connects, checks)) = self.ended else { return };
+        let (connects_now, checks_now) = self.status.publishing.age();
+        let has_outlived = connects_now == connects && checks_now > checks + 1;
+        if has_outlived {
+            self.status.cuts.fetch_add(1, Relaxed);
+            warn!(
+                "Redis had ended the subscription of this node and nothing else, as it does with a node that reads too slowly \
+                 (client-output-buffer-limit pubsub): messages for its clients are lost"
+            );
+        }
+        if has_outlived || connects_now != connects {
+            self.ended = None;
+        }
+    }
+
     fn receive(&mut self, payload: &[u8]) {
         match Delivery::parse(payload) {
+            Ok(delivery) if delivery.to == self.probe.id() => self.probe.come(&delivery, Instant::now()),
             Ok(delivery) if delivery.to.tag() == self.tag => {
                 self.status.received.fetch_add(1, Relaxed);
                 self.loops.deliver(delivery);

@@ -33,8 +33,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// All settings, in groups as `--help` shows them.
-pub(super) const GROUPS: [(&str, &[Setting]); 5] =
-    [("Addresses", &ADDRESSES), ("Capacity", &CAPACITY), ("Messages", &MESSAGES), ("Times", &TIMES), ("Log", &LOG)];
+pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
+    ("Addresses", &ADDRESSES),
+    ("Capacity", &CAPACITY),
+    ("Messages", &MESSAGES),
+    ("Times", &TIMES),
+    ("Readiness", &READINESS),
+    ("Log", &LOG),
+];
 
 /// All settings.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
@@ -210,6 +216,29 @@ const TIMES: [Setting; 6] = [
         is_secret: false,
         set: |config, text| put(&mut config.publish_timeout, values::duration(text, Duration::from_millis(100)..=MINUTE)),
         show: |config| values::show_duration(config.publish_timeout),
+    },
+];
+
+const READINESS: [Setting; 2] = [
+    Setting {
+        flag: "--ready-requires-redis",
+        variable: "TEXTO_READY_REQUIRES_REDIS",
+        metavar: "true|false",
+        help: "Whether /ready is 503 while messages do not go through Redis. With false it only says so: else, when Redis is gone, no node is \
+               ready, and new clients are not even let in to write to those of the same node.",
+        is_secret: false,
+        set: |config, text| put(&mut config.ready_requires_redis, values::truth(text)),
+        show: |config| config.ready_requires_redis.to_string(),
+    },
+    Setting {
+        flag: "--redis-probe-interval",
+        variable: "TEXTO_REDIS_PROBE_INTERVAL",
+        metavar: "TIME",
+        help: "Time between two messages that the node sends to itself through Redis. When three in a row do not arrive, it is not well \
+               connected, and connects anew.",
+        is_secret: false,
+        set: |config, text| put(&mut config.redis_probe_interval, values::duration(text, Duration::from_millis(100)..=MINUTE)),
+        show: |config| values::show_duration(config.redis_probe_interval),
     },
 ];
 

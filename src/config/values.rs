@@ -190,6 +190,10 @@ pub(super) fn show_duration(time: Duration) -> String {
     }
 }
 
+pub(super) fn truth(text: &str) -> Parsed<bool> {
+    text.parse().map_err(|_| "true or false is allowed".to_owned())
+}
+
 pub(super) fn log_level(text: &str) -> Parsed<LevelFilter> {
     let level = text.parse().ok().filter(|level| *level != LevelFilter::Off);
     level.ok_or_else(|| "error, warn, info, debug or trace is allowed".to_owned())
@@ -349,6 +353,15 @@ mod tests {
             ("0.00000000000000000000001", None),
         ];
         check(|text| duration(text, Duration::ZERO..=Duration::from_secs(3_600)), show_duration, &cases);
+    }
+
+    #[test]
+    fn truth_has_two_words() {
+        check(
+            truth,
+            |value| value.to_string(),
+            &[("true", Some("true")), ("false", Some("false")), ("yes", None), ("1", None), ("", None)],
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::exposition::Exposition;
+use super::health;
 use super::mailbox::Mailbox;
 use super::metrics::{Numbers, Status};
 use super::process::{self, Birth};
@@ -29,19 +30,19 @@ pub struct Admin {
     status: Arc<Status>,
     mailboxes: Arc<[Mailbox]>,
     broker: Option<Arc<broker::Status>>,
+    requires_redis: bool,
 }
 
 impl Admin {
-    /// Pages about a node, about the `mailboxes` of its loops, and about its way to Redis if it has one.
-    pub fn new(status: Arc<Status>, mailboxes: Arc<[Mailbox]>, broker: Option<Arc<broker::Status>>) -> Admin {
-        Admin { status, mailboxes, broker }
+    /// Pages about a node, about the `mailboxes` of its loops, and about its way to Redis if it has one; whether it `requires_redis` to
+    /// be ready.
+    pub fn new(status: Arc<Status>, mailboxes: Arc<[Mailbox]>, broker: Option<Arc<broker::Status>>, requires_redis: bool) -> Admin {
+        Admin { status, mailboxes, broker, requires_redis }
     }
 
     fn ready(&self) -> Page {
-        match self.status.is_draining.load(Ordering::Acquire) {
-            false => Page::plain(b"ready\n"),
-            true => Page { status: "503 Service Unavailable", ..Page::plain(b"draining\n") },
-        }
+        let troubles = self.broker.as_ref().map(|broker| broker.troubles()).unwrap_or_default();
+        health::ready(self.status.is_draining.load(Ordering::Acquire), &troubles, self.requires_redis)
     }
 
     /// Has the loops tell their numbers. For each loop, how long that took; from one that stands still, the old numbers have to do.
@@ -141,6 +142,17 @@ fn describe_broker(exposition: &mut Exposition, broker: &broker::Status) {
     exposition.gauge("redis_sentinels_up", "Sentinels that would tell this node of a new master.", broker.sentinels() as u64);
     let moves = "Times that both connections to Redis were left, for another master or because they did not serve.";
     exposition.counter("redis_moves_total", moves, broker.moves());
+    exposition.gauge(
+        "redis_round_trips_up",
+        "Whether what this node sends to itself through Redis arrives.",
+        u8::from(broker.do_messages_come_round()),
+    );
+    let help = "Time that messages of this node to itself took through Redis.";
+    exposition.histogram("redis_round_trip_seconds", help, &broker.round_trips());
+    let missed = "Messages of this node to itself that had not arrived when the next was due, or that Redis refused.";
+    exposition.counter("redis_round_trips_missed_total", missed, broker.probes_missed());
+    let cuts = "Subscriptions that Redis ended although it was well otherwise: this node read too slowly.";
+    exposition.counter("redis_subscriptions_cut_total", cuts, broker.cuts());
     exposition.counter("redis_published_total", "Messages that Redis has taken.", broker.published());
     exposition.counter("redis_received_total", "Messages of other nodes that were handed to the loops.", broker.received());
     exposition.counter("redis_garbage_total", "Payloads from Redis that are not messages.", broker.garbage());
@@ -159,7 +171,7 @@ impl MessageHandler for Admin {
         match path {
             "/ready" => Some(self.ready()),
             "/metrics" => Some(self.metrics()),
-            "/health" => Some(Page::plain(b"ok\n")),
+            "/health" => Some(health::ALIVE),
             _ => None,
         }
     }
@@ -182,7 +194,7 @@ mod tests {
         let payload = format!(r#"{{"SenderID":"{uuid}","RecipientID":"{uuid}","Text":"{text}"}}"#);
         let delivery = Delivery::parse(payload.as_bytes()).unwrap();
         assert!(!mailbox.post_message(Post::FromBroker(delivery)));
-        let page = Admin::new(Arc::new(Status::new(1, 1)), Arc::new([mailbox]), None).metrics();
+        let page = Admin::new(Arc::new(Status::new(1, 1)), Arc::new([mailbox]), None, false).metrics();
         assert!(String::from_utf8_lossy(&page.body).contains("\ntexto_mailbox_refused_total 1\n"));
     }
 }

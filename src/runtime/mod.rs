@@ -6,6 +6,7 @@ pub mod departures;
 pub mod event_loop;
 pub mod exchange;
 pub mod exposition;
+pub mod health;
 pub mod listener;
 pub mod log_lines;
 pub mod mailbox;

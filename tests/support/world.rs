@@ -94,8 +94,7 @@ const fn page(content_type: &'static str, body: &'static [u8]) -> Page {
     Page { status: "200 OK", content_type, extra_fields: "", body: std::borrow::Cow::Borrowed(body) }
 }
 
-static PAGES: [(&str, Page); 2] =
-    [("/", page("text/html; charset=utf-8", b"<!doctype html>")), ("/health", page("text/plain; charset=utf-8", b"ok\n"))];
+static PAGES: [(&str, Page); 2] = [("/", page("text/html; charset=utf-8", b"<!doctype html>")), ("/health", texto::runtime::health::ALIVE)];
 
 impl HubWorld {
     /// A hub with these settings, to which bytes come as `cut` says.
