@@ -5,7 +5,8 @@
 //!                                          a second one: exit at once ──▲
 //! ```
 
-use std::borrow::Cow;
+mod pages;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -28,7 +29,6 @@ use crate::limits::{CONNECTIONS_PER_LOOP_MAX, DESCRIPTORS_PER_LOOP, REFUSED_CONN
 use crate::runtime::admin::Admin;
 use crate::runtime::event_loop::{EventLoop, Prepared};
 use crate::runtime::exchange::Exchange;
-use crate::runtime::health;
 use crate::runtime::listener::{self, Listener, ListeningSocket};
 use crate::runtime::mailbox::{Mailbox, Mailboxes, Post};
 use crate::runtime::metrics::Status;
@@ -37,7 +37,6 @@ use crate::runtime::sys::{self, FileLimit};
 use crate::runtime::unix_socket::{self, SocketFile};
 use crate::wire::id::{IdSource, NodeTag};
 use crate::wire::message::Limits;
-use crate::wire::upgrade::Page;
 
 /// How long after Redis should have taken a message its sender may have to wait for the answer, on a busy machine.
 const ANSWER_SLACK: Duration = Duration::from_secs(1);
@@ -45,31 +44,10 @@ const ANSWER_SLACK: Duration = Duration::from_secs(1);
 /// Where clients connect to.
 const ENDPOINT: &str = "/v1/texto";
 
-/// What may run of the browser client: its own script and style, by the hashes of their text. What it may reach: the node that it came
-/// from. `tests/browser` fails, and tells the hash that is wrong, if the page has changed and this has not.
-const CLIENT_POLICY: &str = "Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-Y19/7bJgqP9pzHT1ZKSP1ns7fVrLO3x/NTjNBgBRV2o='; style-src 'sha256-iSVyhoc4eojuLDiNeViDjEVYWLc8vyhXo8EyYHvKJ8k='; \
-    img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
-    Referrer-Policy: no-referrer\r\n";
-
-/// The pages that clients can ask for.
-static PAGES: [(&str, Page); 2] = [
-    (
-        "/",
-        Page {
-            status: "200 OK",
-            content_type: "text/html; charset=utf-8",
-            extra_fields: CLIENT_POLICY,
-            body: Cow::Borrowed(include_bytes!("../client/index.html")),
-        },
-    ),
-    ("/health", health::ALIVE),
-];
-
 /// Serves Texto until a signal ends it.
 pub fn run(config: &Config) -> io::Result<()> {
     let (loops, has_broker) = (config.loops.get(), config.redis.is_some());
-    serve(config, ENDPOINT, || Router::new(loops, has_broker, &PAGES))
+    serve(config, ENDPOINT, || Router::new(loops, has_broker, &*pages::PAGES))
 }
 
 /// Serves WebSockets under the path `endpoint` until a signal ends it; each loop says what its own `handler` says.

@@ -30,7 +30,9 @@ fn check(address: SocketAddr, request: &str, status: u16, fields: &[(&str, &str)
             (expected, found) => assert_eq!(found, Some(expected), "{name} after {shown:?}"),
         }
     }
-    if status != 101 {
+    if status == 304 {
+        assert_eq!((response.field("Connection"), response.field("Content-Length"), &response.body[..]), (Some("close"), None, &b""[..]));
+    } else if status != 101 {
         assert_eq!(response.field("Connection"), Some("close"));
         let length: usize = response.field("Content-Length").unwrap().parse().unwrap();
         assert!(length > 0);
@@ -57,6 +59,8 @@ fn pages_are_served_with_and_without_their_bodies() {
     let json = [("Content-Type", "application/json"), ("Cache-Control", "no-cache")];
     let ask = |line: &str, fields: &[(&str, &str)]| check(node.address(), &format!("{line}\r\n{HOST}\r\n"), 200, fields);
     assert_eq!(ask("GET / HTTP/1.1", &html).body, include_bytes!("../client/index.html"));
+    let script = [("Content-Type", "text/javascript; charset=utf-8"), ("X-Content-Type-Options", "nosniff"), ("ETag", "*")];
+    assert_eq!(ask("GET /texto.js HTTP/1.1", &script).body, include_bytes!("../client/texto.js"));
     assert_eq!(ask("GET /health HTTP/1.1", &json).text(), "{\"status\":\"alive\"}\n");
     for line in ["HEAD / HTTP/1.1", "GET /?room=1 HTTP/1.1", "GET http://localhost/ HTTP/1.1", "GET / HTTP/1.0"] {
         ask(line, &html);
@@ -65,6 +69,26 @@ fn pages_are_served_with_and_without_their_bodies() {
         ask(line, &json);
     }
     check(node.address(), "GET /health HTTP/1.0\r\n\r\n", 200, &json);
+}
+
+#[test]
+fn a_browser_that_has_the_client_already_need_not_load_it_again() {
+    let node = Node::start(&[]);
+    for path in ["/", "/texto.js"] {
+        let first = check(node.address(), &format!("GET {path} HTTP/1.1\r\n{HOST}\r\n"), 200, &[("Cache-Control", "no-cache")]);
+        let tag = first.field("ETag").unwrap();
+        let ask = |known: &str, status: u16| {
+            let fields = [("ETag", tag), ("Cache-Control", "no-cache")];
+            check(node.address(), &format!("GET {path} HTTP/1.1\r\n{HOST}If-None-Match: {known}\r\n\r\n"), status, &fields)
+        };
+        // A 304 brings the policy anew: what is kept may be older than the rules for it.
+        assert_eq!(ask(tag, 304).field("Content-Security-Policy"), first.field("Content-Security-Policy"));
+        ask(&format!("\"of another version\", W/{tag}"), 304);
+        ask("\"of another version\"", 200);
+    }
+    assert_eq!(node.metric(r#"http_responses_total{status="304"}"#), 4);
+    let tagless = format!("GET /health HTTP/1.1\r\n{HOST}If-None-Match: *\r\n\r\n");
+    check(node.address(), &tagless, 200, &[("ETag", "-")]);
 }
 
 #[test]

@@ -28,12 +28,12 @@ impl<S, M: MessageHandler> Hub<S, M> {
         let head_len = match upgrade::read(bytes, self.peers.settings.endpoint) {
             Asked::Incomplete => return self.peers.with_work(key, |work| work.input = Input::Head(bytes.to_vec())),
             Asked::Refused(refusal, method) => return self.refuse(key, refusal, method),
-            Asked::Page { path, method } => {
+            Asked::Page { path, method, known } => {
                 return match self.handler.page(path) {
                     None => self.refuse(key, Refusal::NotFound, method),
                     Some(page) => {
-                        let status = page.status_code(method);
-                        self.answer(key, status, |out| page.write(out, method));
+                        let status = page.status_code(method, known);
+                        self.answer(key, status, |out| page.write(out, method, known));
                     }
                 };
             }

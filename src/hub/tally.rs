@@ -6,7 +6,7 @@ use crate::wire::reject::{CODES, Reject};
 use crate::wire::upgrade::Refusal;
 
 /// The HTTP statuses that a hub answers with, in the order in which they are counted.
-pub const STATUSES: [u16; 9] = [101, 200, 400, 404, 405, 408, 426, 431, 503];
+pub const STATUSES: [u16; 10] = [101, 200, 304, 400, 404, 405, 408, 426, 431, 503];
 
 /// What clients say, in the order in which it is counted: the kinds that they may send, and what was refused whatever its kind.
 pub const HEARD: [&str; 5] = ["registration", "send", "ack", "error", "refused"];

@@ -30,7 +30,7 @@ pub fn ready(is_draining: bool, troubles: &[&'static str], requires_redis: bool)
 }
 
 const fn page(status: &'static str, body: Cow<'static, [u8]>) -> Page {
-    Page { status, content_type: "application/json", extra_fields: "", body }
+    Page { status, content_type: "application/json", extra_fields: "", entity_tag: "", body }
 }
 
 fn list(words: &[&str]) -> String {

@@ -24,6 +24,8 @@ pub enum Asked<'a> {
         path: &'a str,
         /// What to do with it.
         method: Method,
+        /// The entity tags of the copies that the client has: the value of `If-None-Match`.
+        known: Option<&'a [u8]>,
     },
     /// Something that gets no more than a status, and how it was asked for.
     Refused(Refusal, Method),
@@ -165,6 +167,8 @@ impl Refusal {
     }
 }
 
+const NOT_MODIFIED: &str = "304 Not Modified";
+
 /// Something to look at under a path of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Page {
@@ -174,6 +178,8 @@ pub struct Page {
     pub content_type: &'static str,
     /// Further header fields, each with its line end.
     pub extra_fields: &'static str,
+    /// The value of `ETag`, with its quotes, or nothing: a page that changes from one request to the next has none.
+    pub entity_tag: &'static str,
     /// The content.
     pub body: std::borrow::Cow<'static, [u8]>,
 }
@@ -182,24 +188,41 @@ impl Page {
     /// A page of plain text with status 200.
     pub const fn plain(body: &'static [u8]) -> Page {
         let body = std::borrow::Cow::Borrowed(body);
-        Page { status: "200 OK", content_type: "text/plain; charset=utf-8", extra_fields: "", body }
+        Page { status: "200 OK", content_type: "text/plain; charset=utf-8", extra_fields: "", entity_tag: "", body }
     }
 
-    /// The status code that an answer to `method` has.
-    pub fn status_code(&self, method: Method) -> u16 {
+    /// The status code that the answer has to `method` from a client with the copies `known`.
+    pub fn status_code(&self, method: Method, known: Option<&[u8]>) -> u16 {
         match method {
-            Method::Get | Method::Head => status_code(self.status),
+            Method::Get | Method::Head => status_code(self.status_for(known)),
             Method::Other => 405,
         }
     }
 
     /// Appends the whole response, after which the connection ends.
-    pub fn write(&self, out: &mut Vec<u8>, method: Method) {
+    pub fn write(&self, out: &mut Vec<u8>, method: Method, known: Option<&[u8]>) {
         if method == Method::Other {
             return Refusal::MethodNotAllowed("GET, HEAD").write(out, method);
         }
-        write_response(out, self.status, self.content_type, self.extra_fields, &self.body, method == Method::Head);
+        let tag = if self.entity_tag.is_empty() { String::new() } else { format!("ETag: {}\r\n", self.entity_tag) };
+        let extra = tag + self.extra_fields;
+        match self.status_for(known) {
+            NOT_MODIFIED => write_head(out, NOT_MODIFIED, &extra),
+            status => write_response(out, status, self.content_type, &extra, &self.body, method == Method::Head),
+        }
     }
+
+    fn status_for(&self, known: Option<&[u8]>) -> &'static str {
+        let is_known = !self.entity_tag.is_empty() && known.is_some_and(|known| is_listed(known, self.entity_tag));
+        if is_known { NOT_MODIFIED } else { self.status }
+    }
+}
+
+/// Whether the value of an `If-None-Match` names a tag, or any: RFC 9110 section 13.1.2. A proxy that compresses makes tags weak, and the
+/// comparison does not mind.
+fn is_listed(known: &[u8], tag: &str) -> bool {
+    let tags = known.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    tags.into_iter().any(|one| one == b"*" || one.strip_prefix(b"W/").unwrap_or(one) == tag.as_bytes())
 }
 
 fn status_code(status: &'static str) -> u16 {
@@ -208,14 +231,16 @@ fn status_code(status: &'static str) -> u16 {
 
 fn write_response(out: &mut Vec<u8>, status: &str, content_type: &str, extra: &str, body: &[u8], is_head: bool) {
     let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\n\
-         X-Content-Type-Options: nosniff\r\n{extra}Connection: close\r\n\r\n"
-    );
-    out.extend_from_slice(head.as_bytes());
+    write_head(out, status, &format!("Content-Type: {content_type}\r\nContent-Length: {length}\r\n{extra}"));
     if !is_head {
         out.extend_from_slice(body);
     }
+}
+
+fn write_head(out: &mut Vec<u8>, status: &str, fields: &str) {
+    let head =
+        format!("HTTP/1.1 {status}\r\n{fields}Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n");
+    out.extend_from_slice(head.as_bytes());
 }
 
 /// Reads the request at the start of `bytes`; WebSockets live under `endpoint`.
@@ -243,7 +268,7 @@ fn decide<'a>(request: &httparse::Request<'_, 'a>, head_len: usize, endpoint: Op
     fields.check_host(version)?;
     let (path, query) = split_target(target)?;
     if endpoint != Some(path) {
-        return Ok(Asked::Page { path, method: Method::of(method) });
+        return Ok(Asked::Page { path, method: Method::of(method), known: fields.all("if-none-match").next() });
     }
     if method != "GET" {
         return Err(Refusal::MethodNotAllowed("GET"));
@@ -423,7 +448,7 @@ mod tests {
     fn pages_are_asked_by_path() {
         let check = |line: &str, path: &str, method| {
             let request = format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n");
-            assert_eq!(read(request.as_bytes(), ENDPOINT), Asked::Page { path, method }, "{line}");
+            assert_eq!(read(request.as_bytes(), ENDPOINT), Asked::Page { path, method, known: None }, "{line}");
         };
         check("GET /", "/", Method::Get);
         check("HEAD /health?x=1", "/health", Method::Head);
@@ -469,11 +494,40 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_is_still_good_is_not_sent_again() {
+        let page = Page { entity_tag: "\"ab\"", ..Page::plain(b"hello") };
+        let check = |known: &str, status: u16, method: Method| {
+            let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{known}\r\n");
+            let Asked::Page { known, .. } = read(request.as_bytes(), ENDPOINT) else { panic!("no page: {request}") };
+            let mut out = Vec::new();
+            page.write(&mut out, method, known);
+            let response = String::from_utf8(out).unwrap();
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{response}");
+            assert_eq!(page.status_code(method, known), status);
+            assert_eq!(response.ends_with("\r\n\r\nhello"), status == 200 && method == Method::Get, "{response}");
+            assert_eq!(response.contains("\r\nETag: \"ab\"\r\n"), status != 405, "{response}");
+            // What describes a body comes with a body: RFC 9110 section 15.4.5.
+            assert_eq!(response.contains("\r\nContent-Length: "), status != 304, "{response}");
+        };
+        for known in ["\"ab\"", "W/\"ab\"", "\"x\", W/\"y\" ,\"ab\"", "*"] {
+            check(&format!("If-None-Match: {known}\r\n"), 304, Method::Get);
+            check(&format!("if-none-match:{known}\r\n"), 304, Method::Head);
+            check(&format!("If-None-Match: {known}\r\n"), 405, Method::Other);
+        }
+        for known in ["\"AB\"", "ab", "", "\"a\", \"b\""] {
+            check(&format!("If-None-Match: {known}\r\n"), 200, Method::Get);
+        }
+        check("", 200, Method::Get);
+        // What has no tag may be another thing each time.
+        assert_eq!(Page::plain(b"ok").status_code(Method::Get, Some(b"*")), 200);
+    }
+
+    #[test]
     fn head_gets_the_head_and_other_methods_405() {
         let page = Page::plain(b"hello");
         let written = |method| {
             let mut out = Vec::new();
-            page.write(&mut out, method);
+            page.write(&mut out, method, None);
             String::from_utf8(out).unwrap()
         };
         assert!(written(Method::Get).ends_with("\r\n\r\nhello"));

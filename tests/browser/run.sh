@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
-# The browser client in Chromium against a real node; screenshots go to target/browser/.
+# The browser client and its library: in Chromium, in Node, and through nginx with two nodes and Redis.
 #
 #   tests/browser/run.sh [BINARY]       default: target/release/texto
+#
+# Logs go to target/browser/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source tests/servers.sh
 
 binary=$(realpath "${1:-$target/release/texto}")
-mkdir -p "$target/browser"
-(cd tests/browser && npm ci --loglevel=error)
-exec timeout -k 5 180 node tests/browser/chat.mjs "$binary" "$target/browser"
+output=$target/browser
+mkdir -p "$output"
+(cd tests/browser && npm ci --loglevel=error --omit=optional)
+
+status=0
+for test in library chat; do
+    timeout -k 5 180 node --disable-warning=ExperimentalWarning "tests/browser/$test.mjs" "$binary" "$output" || status=$?
+done
+exit "$status"

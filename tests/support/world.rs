@@ -90,11 +90,15 @@ struct End {
     has_ended: bool,
 }
 
-const fn page(content_type: &'static str, body: &'static [u8]) -> Page {
-    Page { status: "200 OK", content_type, extra_fields: "", body: std::borrow::Cow::Borrowed(body) }
+const fn page(content_type: &'static str, entity_tag: &'static str, body: &'static [u8]) -> Page {
+    Page { status: "200 OK", content_type, extra_fields: "", entity_tag, body: std::borrow::Cow::Borrowed(body) }
 }
 
-static PAGES: [(&str, Page); 2] = [("/", page("text/html; charset=utf-8", b"<!doctype html>")), ("/health", texto::runtime::health::ALIVE)];
+static PAGES: [(&str, Page); 3] = [
+    ("/", page("text/html; charset=utf-8", "\"a\"", b"<!doctype html>")),
+    ("/texto.js", page("text/javascript; charset=utf-8", "\"b\"", b"export {};")),
+    ("/health", texto::runtime::health::ALIVE),
+];
 
 impl HubWorld {
     /// A hub with these settings, to which bytes come as `cut` says.
