@@ -1,7 +1,7 @@
 //! Request heads: what comes after a head changes nothing, what is decided from a part of it stays so, every answer is a response of
 //! HTTP, and tungstenite takes what Texto takes, with the same key.
 
-use texto::wire::upgrade::{self, Asked, Method, Opening, Refusal};
+use texto::wire::upgrade::{self, Asked, Method, Opening, Page, Refusal};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response};
 
@@ -13,9 +13,13 @@ pub(crate) fn check(bytes: &[u8]) {
     match asked {
         Asked::Incomplete => {}
         Asked::WebSocket(opening) => check_opening(&bytes[..opening.head_len], &opening),
-        Asked::Page { path, method } => {
+        Asked::Page { path, method, known } => {
             assert!(path.starts_with('/') && !path.contains('?'), "{path}");
             check_response(Refusal::NotFound, method);
+            let page = Page { entity_tag: "\"a\"", ..Page::plain(b"a") };
+            let mut response = Vec::new();
+            page.write(&mut response, method, known);
+            assert!(response.starts_with(format!("HTTP/1.1 {} ", page.status_code(method, known)).as_bytes()));
         }
         Asked::Refused(refusal, method) => check_response(refusal, method),
     }
