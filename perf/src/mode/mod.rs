@@ -2,6 +2,7 @@
 
 mod flood;
 mod idle;
+mod mass;
 mod route;
 mod steady;
 mod storm;
@@ -29,6 +30,7 @@ const QUIET_STEPS_MAX: usize = 30;
 struct Run<'a> {
     options: &'a Options,
     fleet: Fleet,
+    deadline: Instant,
     subject: Subject,
     progress: Progress,
     record: Record,
@@ -58,15 +60,17 @@ pub(crate) fn run(options: &Options) -> Result<Record, String> {
 impl<'a> Run<'a> {
     fn new(options: &'a Options) -> io::Result<Run<'a>> {
         let subject = Subject::find(&options.pids, options.targets.iter().map(|target| target.address));
-        let mut targets = Vec::new();
-        for target in &options.targets {
-            targets.extend(target.stretched(options.spread).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?);
-        }
         let mut record = Record::default();
         record.put("mode", options.mode.name());
         record.put("label", options.label.as_str());
-        let fleet = Fleet::new(targets, options.sources, Instant::now() + options.limit)?;
-        Ok(Run { options, fleet, subject, progress: Progress::new(), record })
+        let deadline = Instant::now() + options.limit;
+        let fleet = new_fleet(options, deadline)?;
+        Ok(Run { options, fleet, deadline, subject, progress: Progress::new(), record })
+    }
+
+    /// One more fleet without connections, aimed where the first one is.
+    fn new_fleet(&self) -> io::Result<Fleet> {
+        new_fleet(self.options, self.deadline)
     }
 
     /// Opens connections at the usual pace and waits until all are greeted.
@@ -92,14 +96,7 @@ impl<'a> Run<'a> {
 
     /// Each connection of the range sends one message to the next, and gets one.
     fn touch(&mut self, range: Range<usize>) -> io::Result<()> {
-        for start in range.clone().step_by(TOUCHED_AT_ONCE) {
-            let end = range.end.min(start + TOUCHED_AT_ONCE);
-            let ring = (start..end).map(|link| (link, if link + 1 < end { link + 1 } else { start }));
-            let count = (end - start) as u64;
-            press(&mut self.fleet, Ledger::new(ring, self.options.size), 1, Extent::Messages(count), |_| {})?;
-            self.progress.tell(|| format!("touched: {end} connections"));
-        }
-        Ok(())
+        touch(&mut self.fleet, range, self.options.size, |end| self.progress.tell(|| format!("touched: {end} connections")))
     }
 
     /// Turns for some time with nothing to say.
@@ -138,4 +135,24 @@ impl<'a> Run<'a> {
             self.record.put("saturated", "the load tool: messages per second are its limit, not that of the server");
         }
     }
+}
+
+fn new_fleet(options: &Options, deadline: Instant) -> io::Result<Fleet> {
+    let mut targets = Vec::new();
+    for target in &options.targets {
+        targets.extend(target.stretched(options.spread).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?);
+    }
+    Fleet::new(targets, options.sources, deadline)
+}
+
+/// Each connection of the range sends one text of `size` bytes to the next, and gets one; `tell` hears how many have.
+fn touch(fleet: &mut Fleet, range: Range<usize>, size: usize, mut tell: impl FnMut(usize)) -> io::Result<()> {
+    for start in range.clone().step_by(TOUCHED_AT_ONCE) {
+        let end = range.end.min(start + TOUCHED_AT_ONCE);
+        let ring = (start..end).map(|link| (link, if link + 1 < end { link + 1 } else { start }));
+        let count = (end - start) as u64;
+        press(fleet, Ledger::new(ring, size), 1, Extent::Messages(count), |_| {})?;
+        tell(end);
+    }
+    Ok(())
 }
