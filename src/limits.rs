@@ -24,8 +24,13 @@ pub const BACKLOG_READS_PER_TICK: usize = 4;
 /// Events taken from the kernel per tick. The rest waits for the next one.
 pub const EVENTS_PER_TICK: usize = 1024;
 
-/// Connections accepted per tick and loop. The rest waits in the kernel's backlog, so a storm does not starve those who are served.
-pub const ACCEPT_BATCH_MAX: usize = 256;
+/// Connections accepted per tick and loop. The rest waits in the kernel's backlog, so a storm does not starve those who are served: a tick
+/// that accepts as many, and attends to [`MOVES_PER_TICK`], takes some tenth of a millisecond. What a tick costs by itself is
+/// one hundredth of what they cost.
+pub const ACCEPT_BATCH_MAX: usize = 8;
+
+/// Connections that come or go which are read in one tick: opening handshakes, closing ones, ends. The rest waits for the next tick.
+pub const MOVES_PER_TICK: usize = 8;
 
 /// Length of the kernel's queue of connections not yet accepted. The kernel caps it at `net.core.somaxconn`; beyond that, it drops.
 pub const BACKLOG: i32 = 65_535;
@@ -125,15 +130,15 @@ pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Posts that an empty mailbox keeps room for. What a flood needed above this goes back to the allocator.
 pub const POSTS_KEPT: usize = 4096;
 
-/// Milliseconds without a departure after which a loop gives memory back.
+/// Milliseconds in which nobody comes or goes after which a loop gives memory back.
 pub const QUIET_MS: u64 = 1_000;
 
-/// Milliseconds after which a loop gives memory back although clients go on departing: on a large node there is never a quiet second.
+/// Milliseconds after which a loop gives memory back although clients go on coming and going: on a large node there is never a quiet second.
 pub const UNQUIET_MS_MAX: u64 = 30_000;
 
-/// Departures that make it worth asking the allocator to give memory back, which takes it milliseconds. What fewer leave behind is some
-/// megabytes at most: larger blocks go back to the system by themselves, see `runtime/sys.rs`.
-pub const DEPARTED_TO_TRIM: usize = 32;
+/// Connections come or gone that make it worth asking the allocator to give memory back, which takes it milliseconds. What fewer leave behind
+/// is some megabytes at most: larger blocks go back to the system by themselves, see `runtime/sys.rs`.
+pub const MOVED_TO_TRIM: usize = 32;
 
 /// Bytes that an entry is counted with besides its text: its slot here, its allocation, and its recipient in the table, each with the
 /// slack that growing containers have. So the bound on bytes holds for a flood of empty texts, too.

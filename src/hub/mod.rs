@@ -162,6 +162,11 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.peer_mut(key).map(|peer| &mut peer.socket)
     }
 
+    /// Whether the client has its session and goes on talking; everybody else comes or goes.
+    pub fn is_open(&self, key: Key) -> bool {
+        self.peers.is_open(key)
+    }
+
     /// A connection has been accepted. One that is `is_surplus` is above the limit: it gets pages, but no session.
     pub fn open(&mut self, socket: S, is_surplus: bool, now: Moment) -> Key {
         self.peers.now = now;

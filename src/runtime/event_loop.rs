@@ -5,42 +5,35 @@
 //! ```text
 //!   wait      for the kernel, the mailbox or a deadline
 //!   accept    new connections, up to a batch
-//!   receive   read each ready socket once, into the one buffer of the loop, and go on with a few of those that had more to say; what they
-//!             say is decided in the hub
+//!   receive   read each ready socket of those who talk once, into the one buffer of the loop, and go on with a few of those that had more to
+//!             say and of those that come and go; what they say is decided in the hub
 //!   collect   all that other threads have posted since the last tick
 //!   expire    deadlines
 //!   dispatch  what has to leave the loop
 //!   flush     write each connection that something is owed to, once
 //!   reap      free what has ended
 //! ```
-//!
-//! mio reports edges: what is told once and not used up is not told again. So a read that filled the buffer, and an accept that filled its
-//! batch, are remembered here and gone on with in the next tick.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use super::backlog::{Backlog, Unread};
-use super::departures::Departures;
 use super::exchange::Exchange;
 use super::listener::{Accepted, Listener};
 use super::mailbox::{Mailbox, Post};
 use super::metrics::{Numbers, Status};
+use super::movements::Movements;
+use super::reader::Reader;
 use super::sys;
 use crate::histogram::Histogram;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
-use crate::limits::{
-    ACCEPT_BATCH_MAX, BACKLOG_READS_PER_TICK, DEPARTED_TO_TRIM, DRAIN_STEP_MS, EVENTS_PER_TICK, POSTS_KEPT, REFUSED_CONNECTIONS_MAX,
-    SCRATCH_BYTES,
-};
+use crate::limits::{ACCEPT_BATCH_MAX, DRAIN_STEP_MS, EVENTS_PER_TICK, MOVED_TO_TRIM, POSTS_KEPT, REFUSED_CONNECTIONS_MAX};
 use crate::wire::delivery::Settlement;
 
 // Keys have a slot number of 24 bits in their lower half, so these are none.
@@ -66,14 +59,12 @@ pub struct EventLoop<M> {
     lags: Histogram,
     /// The last question for the numbers that was answered.
     answered: u64,
-    scratch: Box<[u8]>,
-    /// Connections of which there may be more to read.
-    backlog: Backlog,
+    reader: Reader,
     posts: VecDeque<Post>,
     unsettled: Vec<Key>,
     forwards: Vec<Forward>,
     settled: Vec<Settlement>,
-    departures: Departures,
+    movements: Movements,
     /// Whether this loop has no client left, on a node that is about to stop.
     is_drained: bool,
 }
@@ -124,13 +115,12 @@ impl<M: MessageHandler> EventLoop<M> {
             ticks: Histogram::default(),
             lags: Histogram::default(),
             answered: 0,
-            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
-            backlog: Backlog::default(),
+            reader: Reader::new(),
             posts: VecDeque::new(),
             unsettled: Vec::new(),
             forwards: Vec::new(),
             settled: Vec::new(),
-            departures: Departures::default(),
+            movements: Movements::default(),
             is_drained: false,
         })
     }
@@ -183,13 +173,13 @@ impl<M: MessageHandler> EventLoop<M> {
 
     /// Whether something is left over from the last tick, so that there is nothing to wait for.
     fn is_behind(&self) -> bool {
-        !self.backlog.is_empty() || self.listener.is_ready(self.now)
+        self.reader.is_behind() || self.listener.is_ready(self.now)
     }
 
     /// When something is to be done even if nothing comes in.
     fn deadline(&self) -> Option<Moment> {
         let others_drained = self.is_drained.then(|| self.now.plus(Duration::from_millis(DRAIN_STEP_MS)));
-        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.departures.due(), others_drained];
+        let deadlines = [self.hub.next_deadline(), self.listener.pause_end(), self.movements.due(), others_drained];
         deadlines.into_iter().flatten().min()
     }
 
@@ -198,7 +188,8 @@ impl<M: MessageHandler> EventLoop<M> {
             self.listener.wake();
         }
         for _ in 0..ACCEPT_BATCH_MAX {
-            if !self.listener.is_ready(self.now) {
+            // Who has come in comes first, and who is gone is buried before his place would have to be made twice.
+            if self.reader.is_crowded() || !self.listener.is_ready(self.now) {
                 return;
             }
             match self.listener.accept(self.now) {
@@ -210,6 +201,7 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn admit(&mut self, stream: TcpStream) {
+        self.movements.note(self.now);
         let before = self.status.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.status.connections_max + REFUSED_CONNECTIONS_MAX {
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
@@ -227,58 +219,8 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn receive(&mut self) {
-        for _ in 0..self.backlog.len().min(BACKLOG_READS_PER_TICK) {
-            let Some(unread) = self.backlog.pop() else { break };
-            self.read(unread);
-        }
-        // The events are lent to the loop over them, so they cannot stay in `self` meanwhile.
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        for event in &events {
-            if event.token() != LISTENER && event.token() != MAILBOX {
-                self.attend(event);
-            }
-        }
-        self.events = events;
-    }
-
-    fn attend(&mut self, event: &Event) {
-        let key = Key::from_bits(event.token().0 as u64);
-        if event.is_writable() {
-            self.hub.writable(key);
-        }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            let is_read_closed = event.is_read_closed() || event.is_error();
-            if !self.backlog.has(key, is_read_closed) {
-                self.read(Unread::new(key, is_read_closed));
-            }
-        }
-    }
-
-    /// Reads a socket once, or to its end if the peer has closed its side.
-    fn read(&mut self, unread: Unread) {
-        let Unread { key, is_read_closed, bytes_max } = unread;
-        loop {
-            let Some(socket) = self.hub.socket(key) else { return };
-            match socket.read(&mut self.scratch[..bytes_max]) {
-                Ok(0) => return self.hub.end_of_input(key, self.now),
-                Ok(len) => {
-                    let messages = self.hub.receive(key, &mut self.scratch[..len], self.now);
-                    if len == bytes_max {
-                        // There is more, but the others come first.
-                        return self.backlog.push(unread.fitted_to(messages));
-                    }
-                    // A short read means that the kernel has no more: the next edge will tell. Only the end of a stream has to be fetched.
-                    if !is_read_closed {
-                        return;
-                    }
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return self.hub.socket_failed(key),
-                },
-            }
-        }
+        let from_clients = self.events.iter().filter(|event| event.token() != LISTENER && event.token() != MAILBOX);
+        self.reader.receive(from_clients, &mut self.hub, self.now);
     }
 
     /// Takes all that was posted, not a batch of it: what is left would have to be remembered, for its ring has been answered; and clients
@@ -357,16 +299,16 @@ impl<M: MessageHandler> EventLoop<M> {
             drop(socket);
             log::debug!("a connection has ended: {}", reason.label());
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
-            self.departures.note(self.now);
+            self.movements.note(self.now);
         }
-        if let Some(departed) = self.departures.take_due(self.now) {
-            self.tidy_up(departed);
+        if let Some(moved) = self.movements.take_due(self.now) {
+            self.tidy_up(moved);
         }
     }
 
-    /// Gives back what connections needed that have ended.
-    fn tidy_up(&mut self, departed: usize) {
-        if self.hub.shrink() || departed >= DEPARTED_TO_TRIM {
+    /// Gives back what connections needed to come and to go.
+    fn tidy_up(&mut self, moved: usize) {
+        if self.hub.shrink() || moved >= MOVED_TO_TRIM {
             sys::trim_heap();
         }
     }
@@ -393,16 +335,17 @@ fn token(key: Key) -> Token {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::SocketAddr;
     use std::sync::mpsc::{Sender, channel};
 
     use super::super::listener;
     use super::*;
     use crate::hub::{HubSettings, Message, Peers};
-    use crate::limits::{FIRST_READ_BYTES, READ_BYTES_MIN};
+    use crate::limits::{BACKLOG_READS_PER_TICK, FIRST_READ_BYTES, MOVES_PER_TICK, READ_BYTES_MIN, SCRATCH_BYTES};
     use crate::wire::delivery::Request;
     use crate::wire::id::{ClientId, IdSource, NodeTag};
     use crate::wire::message::Limits;
-    use std::net::SocketAddr;
 
     /// Far above what waits for a loop in ordinary times.
     const MANY: usize = 100_000;
@@ -544,5 +487,20 @@ mod tests {
         mailbox.post(Post::Drain(Duration::ZERO));
         mailbox.ring();
         running.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn who_talks_does_not_wait_for_all_who_hang_up() {
+        const LEAVING: usize = 9 * MOVES_PER_TICK;
+        let (mut event_loop, address) = event_loop(Prepared::new().unwrap(), IdSource::seeded(1), Count::default());
+        let leaving: Vec<_> = (0..LEAVING).map(|_| client(&mut event_loop, address)).collect();
+        let mut talking = client(&mut event_loop, address);
+        drop(leaving);
+        talking.write_all(&TEXT).unwrap();
+        event_loop.tick().unwrap();
+        assert_eq!(event_loop.hub.handler().0, 1, "the message is heard in the first tick");
+        assert_eq!(event_loop.hub.len(), 1 + LEAVING - MOVES_PER_TICK, "so many have been buried meanwhile");
+        (1..LEAVING / MOVES_PER_TICK).for_each(|_| event_loop.tick().unwrap());
+        assert_eq!(event_loop.hub.len(), 1, "and all of them in the end");
     }
 }

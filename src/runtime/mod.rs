@@ -2,7 +2,6 @@
 
 pub mod admin;
 mod backlog;
-pub mod departures;
 pub mod event_loop;
 pub mod exchange;
 pub mod exposition;
@@ -11,7 +10,9 @@ pub mod listener;
 pub mod log_lines;
 pub mod mailbox;
 pub mod metrics;
+pub mod movements;
 pub mod process;
+pub mod reader;
 pub mod supervisor;
 pub mod sys;
 pub mod unix_socket;
