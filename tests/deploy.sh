@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# The deployment in nginx.conf, docker-compose.yml, Dockerfile and .dockerignore, as far as it can be tried without containers:
-# a real nginx and a real Redis, with the project's own configuration of both, before and behind two real nodes.
+# All that deploys Texto, as far as it can be tried without a container engine:
+#
+#   files.py     what the files say fits to the program and to each other
+#   checks.py    nginx and Redis with the project's own configuration of both, before and behind two nodes
+#   compose.py   both compose files, each service in namespaces of its own; takes root and docker-compose
 #
 #   tests/deploy.sh [BINARY]       default: target/release/texto
 #
@@ -11,14 +14,14 @@ source tests/servers.sh
 
 binary=$(realpath "${1:-$target/release/texto}")
 output=$target/deploy
-python=$target/independent/python/bin/python
+python=$target/deploy-python/bin/python
 nginx=$(command -v nginx || echo /usr/sbin/nginx)
 rm -rf "$output"
 mkdir -p "$output"
-python_environment "$target/independent/python" tests/independent/requirements.txt
+python_environment "$target/deploy-python" tests/deploy/requirements.txt
 failed=0
 
-# --- compose file and build context ---
+# --- what the files say ---
 
 if docker compose version >/dev/null 2>&1; then
     compose=(docker compose)
@@ -26,22 +29,27 @@ elif command -v docker-compose >/dev/null; then
     compose=(docker-compose)
 fi
 if [[ ${compose[*]:-} ]]; then
-    if "${compose[@]}" config -q; then
-        echo "ok docker-compose.yml is one that ${compose[*]} understands"
-    else
-        echo "FAILED docker-compose.yml is not one that ${compose[*]} understands"
-        failed=$((failed + 1))
-    fi
+    for files in '-f docker-compose.yml' '-f docker-compose.yml -f docker-compose.sentinel.yml'; do
+        read -ra files <<<"$files"
+        # The last one is run below.
+        if "${compose[@]}" "${files[@]}" config >"$output/compose.yml"; then
+            echo "ok ${compose[*]} understands ${files[*]}"
+        else
+            echo "FAILED ${compose[*]} does not understand ${files[*]}"
+            failed=$((failed + 1))
+        fi
+    done
 else
-    echo 'skipped: no docker compose here to read docker-compose.yml'
+    echo 'skipped: no docker compose here to read the compose files'
 fi
+"$python" tests/deploy/files.py "$binary" || failed=$((failed + 1))
 
 # --- nginx.conf, adapted to this machine ---
 
 cp nginx.conf "$output/nginx.conf"
-# adapt LINE REPLACEMENT: exactly one line of nginx.conf must be LINE, but for its indentation.
+# adapt LINE REPLACEMENT: lines of nginx.conf that are LINE, but for their indentation. There must be some.
 adapt() {
-    [[ $(grep -cxE " *$1" "$output/nginx.conf") == 1 ]] || { echo "nginx.conf does not have exactly one line $1" >&2; exit 1; }
+    grep -qxE " *$1" "$output/nginx.conf" || { echo "nginx.conf does not have a line $1" >&2; exit 1; }
     sed -Ei "s|^( *)$1\$|\1$2|" "$output/nginx.conf"
 }
 port=$(free_port)
@@ -67,7 +75,7 @@ fi
 # --- everything together ---
 
 # Redis as docker-compose.yml starts it.
-mapfile -t redis < <(sed -n 's/^ *command: \(\[.*\]\)$/\1/p' docker-compose.yml | python3 -c 'import json, sys; print(*json.load(sys.stdin), sep="\n")')
+mapfile -t redis < <("$python" -c 'import sys, yaml; print(*yaml.safe_load(sys.stdin)["services"]["redis"]["command"], sep="\n")' <docker-compose.yml)
 redis_port=$(free_port)
 mkdir "$output/redis"
 start "$output/redis.log" "${redis[@]}" --bind 127.0.0.1 --port "$redis_port" --dir "$output/redis"
@@ -81,5 +89,19 @@ status=0
 REDIS_URL=redis://127.0.0.1:$redis_port timeout 180 "$python" tests/deploy/checks.py "$binary" "$port" "$first" "$second" \
     2>"$output/nodes.log" || status=$?
 ((status == 0)) || failed=$((failed + 1))
+
+# --- the compose files, without an engine ---
+
+if [[ ! ${compose[*]:-} ]]; then
+    echo 'skipped: no docker compose here to put the compose files together'
+elif ! unshare --net --mount true 2>/dev/null; then
+    echo 'skipped: it takes root to run each service in namespaces of its own'
+else
+    # Where a user without rights may read, which the project's own folder need not be.
+    network=$(mktemp -d)
+    chmod 755 "$network"
+    timeout 180 unshare --net --mount "$python" tests/deploy/compose.py "$binary" "$network" "$output/compose.yml" || failed=$((failed + 1))
+    mv "$network" "$output/network"
+fi
 echo "logs are in $output"
 exit $((failed > 0))

@@ -29,6 +29,7 @@ missing_packages() {
 		redis-server redis-server
 		nginx nginx
 		docker-compose docker-compose
+		ip iproute2
 		chromium chromium fonts-dejavu-core
 		openssl openssl
 		promtool prometheus

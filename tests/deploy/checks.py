@@ -54,10 +54,10 @@ class Node:
 
 
 class Client:
-    """A connection through nginx."""
+    """A client with a session."""
 
-    def __init__(self, port):
-        self.socket = connect(f"ws://127.0.0.1:{port}/v1/texto", open_timeout=PATIENCE)
+    def __init__(self, host, port):
+        self.socket = connect(f"ws://{host}:{port}/v1/texto", open_timeout=PATIENCE)
         self.me = self.hear("connection")["data"]["client_id"]
 
     @property
@@ -71,10 +71,23 @@ class Client:
         return message
 
     def send(self, receiver, text):
+        assert self.try_send(receiver, text) == "ack"
+
+    def try_send(self, receiver, text):
+        """How the message was answered: `ack` or `error`."""
         id = str(uuid.uuid4())
         data = {"receiver_id": receiver.me, "text": text}
         self.socket.send(json.dumps({"client_id": self.me, "id": id, "kind": "send", "data": data}))
-        assert self.hear("ack")["id"] == id
+        answer = json.loads(self.socket.recv(timeout=PATIENCE))
+        assert answer["id"] == id, answer
+        return answer["kind"]
+
+    def hears(self, text):
+        """Whether the text arrives within a moment."""
+        try:
+            return json.loads(self.socket.recv(timeout=1))["data"]["text"] == text
+        except TimeoutError:
+            return False
 
     def close_code(self):
         try:
@@ -107,7 +120,7 @@ class Deployment:
         self.clients = []
 
     def arrive(self):
-        self.clients.append(Client(self.port))
+        self.clients.append(Client("127.0.0.1", self.port))
         return self.clients[-1]
 
     def end(self):
@@ -119,12 +132,6 @@ class Deployment:
 
 
 # --- claims, each of which goes on from what the one before it left ---
-
-
-def nginx_is_more_patient_than_a_node(_):
-    configuration = (ROOT / "nginx.conf").read_text()
-    for direction in ("read", "send"):
-        assert int(re.search(rf"proxy_{direction}_timeout (\d+)s;", configuration)[1]) > 25 + 20
 
 
 def the_page_and_the_health_of_a_node_show_through_nginx(deployment):
@@ -157,7 +164,7 @@ def a_large_message_passes_whole(deployment):
 
 def a_stopping_node_tells_its_clients_and_the_other_takes_them(deployment):
     stopping = deployment.nodes[0]
-    tag = Client(stopping.port).node
+    tag = Client("127.0.0.1", stopping.port).node
     leaving = [client for client in deployment.clients if client.node == tag]
     deployment.clients = [client for client in deployment.clients if client.node != tag]
     stopping.process.terminate()
@@ -211,7 +218,6 @@ def the_build_context_holds_all_that_cargo_needs(_):
 
 
 CLAIMS = [
-    nginx_is_more_patient_than_a_node,
     the_page_and_the_health_of_a_node_show_through_nginx,
     clients_are_shared_out_evenly,
     clients_of_two_nodes_write_to_each_other,
@@ -226,12 +232,13 @@ CLAIMS = [
 
 def check(claim, deployment):
     title = claim.__name__.replace("_", " ")
+    begin = time.monotonic()
     try:
         claim(deployment)
     except Exception:
         print(f"FAILED {title}\n{traceback.format_exc()}")
         return False
-    print(f"ok {title}")
+    print(f"ok {title}, {time.monotonic() - begin:.1f} s")
     return True
 
 
