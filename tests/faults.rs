@@ -1,13 +1,16 @@
-//! A whole cluster while parts of it fail: nginx, three nodes and Redis, all of them real, and clients that go on talking.
+//! A whole cluster while parts of it fail: nginx, three nodes, and a Redis or a Sentinel group, all of them real, and clients that go on
+//! talking.
 //!
 //! ```text
 //!   plan.rs       what goes wrong, decided by a seed
-//!   rig.rs        nginx, nodes, Redis; what goes wrong is done to them, and waited out until messages pass again
+//!   rig.rs        nginx and nodes; what goes wrong is done to them, and waited out until messages pass again
+//!   backend.rs    one Redis or a Sentinel group
 //!   proxy.rs      the road to Redis, on which bytes can be delayed, held up and lost
 //!   crowd.rs      clients that send numbered messages, note what they see, and come back when they are cut
 //!   history.rs    what was seen, as text
 //!   checker.rs    reads a history and says which promises it breaks
 //!   pause.rs      Redis stands still for long, under load: `TEXTO_PAUSE=30` for half a minute
+//!   recovery.rs   measures how long it takes until messages pass again; only when asked for
 //!   falsified.rs  the checker's own test: small lies in an honest history
 //! ```
 //!
@@ -32,6 +35,7 @@ mod redis;
 mod faults {
     pub(crate) use crate::random;
 
+    mod backend;
     pub(crate) mod checker;
     pub(crate) mod crowd;
     mod falsified;
@@ -39,6 +43,7 @@ mod faults {
     mod pause;
     pub(crate) mod plan;
     pub(crate) mod proxy;
+    mod recovery;
     pub(crate) mod rig;
 }
 
@@ -89,7 +94,7 @@ fn promises_are_kept_whatever_part_of_the_cluster_fails() {
 /// Plays a plan, and fails if a promise was broken.
 fn run(plan: &Plan) {
     let recorder = Arc::new(Recorder::new());
-    let mut rig = Rig::start(&recorder);
+    let mut rig = Rig::start(plan.is_group, &recorder);
     let crowd = Crowd::gather(&rig.addresses(CLIENTS), PAUSE, plan.seed, &recorder);
     poll(PATIENCE, || crowd.present().len() == CLIENTS);
     for (calm, act) in &plan.acts {

@@ -63,7 +63,7 @@ fn local_delays(history: &History, from: Duration, to: Duration) -> Vec<Duration
 #[test]
 fn a_long_pause_of_redis_costs_neither_memory_nor_answers_nor_local_messages() {
     let recorder = Arc::new(Recorder::new());
-    let mut rig = Rig::start(&recorder);
+    let mut rig = Rig::start(false, &recorder);
     let crowd = Crowd::gather(&rig.addresses(CLIENTS), PAUSE, 0, &recorder);
     poll(PATIENCE, || crowd.present().len() == CLIENTS);
     thread::sleep(Duration::from_secs(2));

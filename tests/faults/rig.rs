@@ -1,4 +1,4 @@
-//! What is under test: nginx, three nodes, a Redis and the road to it; and what is done to them.
+//! What is under test: nginx, three nodes, and what is between them; and what is done to all of it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::backend::Backend;
 use super::history::{Recorder, Scope, What};
 use super::plan::Act;
-use super::proxy::Proxy;
 use crate::nginx::Nginx;
 use crate::node::{Came, Client, Node, PATIENCE, Process};
-use crate::redis::{Redis, free_port};
+use crate::redis::free_port;
 
 pub(crate) const NODES: usize = 3;
 
@@ -25,8 +25,7 @@ pub(crate) struct Rig {
     nginx: Nginx,
     nodes: [Option<Node>; NODES],
     addresses: [SocketAddr; NODES],
-    redis: Redis,
-    proxy: Proxy,
+    backend: Backend,
     recorder: Arc<Recorder>,
     /// What nodes that have ended had logged.
     logs: Vec<String>,
@@ -36,14 +35,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// Everything started, and messages passing between all nodes.
-    pub(crate) fn start(recorder: &Arc<Recorder>) -> Rig {
-        let redis = Redis::start(&[]);
-        let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], redis.port())));
+    pub(crate) fn start(is_group: bool, recorder: &Arc<Recorder>) -> Rig {
+        let backend = Backend::start(is_group);
         let addresses = [(); NODES].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let nginx = Nginx::start(&addresses);
         let nodes = [const { None }; NODES];
         let recoveries = BTreeMap::new();
-        let mut rig = Rig { nginx, nodes, addresses, redis, proxy, recorder: Arc::clone(recorder), logs: Vec::new(), recoveries };
+        let mut rig = Rig { nginx, nodes, addresses, backend, recorder: Arc::clone(recorder), logs: Vec::new(), recoveries };
         (0..NODES).for_each(|number| rig.start_node(number));
         rig.wait_until_whole();
         rig
@@ -70,11 +68,18 @@ impl Rig {
     /// Does something to the cluster, and waits until it is over it.
     pub(crate) fn act(&mut self, act: Act, present: &[String]) {
         match act {
-            Act::KillRedis(time) => self.disturb(act, time, |rig| rig.redis.kill(), |rig| rig.redis.spawn()),
-            Act::RestartRedis => self.disturb(act, 0, |rig| rig.redis.stop(), |rig| rig.redis.spawn()),
-            Act::FreezeRedis(time) => self.disturb(act, time, |rig| rig.redis.pause(), |rig| rig.redis.resume()),
-            Act::HoldRedis(time) => self.disturb(act, time, |rig| rig.proxy.hold(), |rig| rig.proxy.release()),
-            Act::CutRedis => self.disturb(act, 0, |rig| rig.proxy.cut(), |_| {}),
+            Act::KillRedis(time) => self.disturb(act, time, |rig| rig.backend.master().kill(), |rig| rig.backend.master().spawn()),
+            Act::RestartRedis => self.disturb(act, 0, |rig| rig.backend.master().stop(), |rig| rig.backend.master().spawn()),
+            Act::FreezeRedis(time) => self.disturb(act, time, |rig| rig.backend.master().pause(), |rig| rig.backend.master().resume()),
+            Act::HoldRedis(time) => self.disturb(act, time, |rig| rig.backend.proxy().hold(), |rig| rig.backend.proxy().release()),
+            Act::CutRedis => self.disturb(act, 0, |rig| rig.backend.proxy().cut(), |_| {}),
+            Act::KillMaster => self.disturb(act, 0, |rig| rig.backend.kill_master(), |_| {}),
+            Act::FreezeMaster(time) => self.disturb(act, 0, |rig| rig.backend.freeze_master(time), |_| {}),
+            Act::FailOver => self.disturb(act, 0, |rig| rig.backend.fail_over(), |_| {}),
+            Act::KillSentinel(number, time) => {
+                self.note(What::Note(format!("{act:?}")));
+                self.backend.kill_sentinel(number, time);
+            }
             Act::DelayRedis(time) => self.delay(act, time),
             Act::KillNode(number, time) => self.strike(act, number, |rig| rig.kill_node(number, time)),
             Act::StopNode(number) => self.strike(act, number, |rig| rig.stop_node(number)),
@@ -83,10 +88,10 @@ impl Rig {
                 rig.disturb(
                     act,
                     0,
-                    |rig| rig.redis.pause(),
+                    |rig| rig.backend.master().pause(),
                     |rig| {
                         kill(rig);
-                        rig.redis.resume();
+                        rig.backend.master().resume();
                     },
                 );
             }),
@@ -141,7 +146,7 @@ impl Rig {
     }
 
     fn start_node(&mut self, number: usize) {
-        let url = format!("redis://{}", self.proxy.address());
+        let url = self.backend.url();
         let port = self.addresses[number].port().to_string();
         let settings = [("REDIS_URL", url.as_str()), ("PORT", &port), ("TEXTO_LOOPS", "2")];
         let times = [("publish-timeout", "1s"), ("close-timeout", "2s"), ("drain-time", "500ms")];
@@ -153,9 +158,9 @@ impl Rig {
     /// A slow road is no fault: everything still arrives.
     fn delay(&mut self, act: Act, time: u64) {
         self.note(What::Note(format!("{act:?}")));
-        self.proxy.delay(Duration::from_millis(time));
+        self.backend.proxy().delay(Duration::from_millis(time));
         thread::sleep(Duration::from_millis(1500));
-        self.proxy.release();
+        self.backend.proxy().release();
     }
 
     fn garbage(&mut self, act: Act, count: usize, present: &[String]) {
@@ -164,7 +169,7 @@ impl Rig {
         for (number, payload) in garbage().iter().cycle().take(count).enumerate() {
             pipeline.cmd("PUBLISH").arg(format!("texto:{}", present[number % present.len()])).arg(payload).ignore();
         }
-        pipeline.exec(&mut self.redis.connection()).unwrap();
+        pipeline.exec(&mut self.backend.master().connection()).unwrap();
     }
 
     /// Half of it is for clients that do not exist, half for one that is there and reads.
@@ -172,7 +177,7 @@ impl Rig {
         self.note(What::Note(format!("{act:?}")));
         let mut sponge = self.nodes[0].as_ref().expect("it runs").client();
         let nobody = |session: &str| format!("{}ffff-4fff-8fff-ffffffffffff", &session[..9]);
-        let mut connection = self.redis.connection();
+        let mut connection = self.backend.master().connection();
         for batch in 0..count / 1000 {
             let mut pipeline = ::redis::pipe();
             for number in 0..1000 {
