@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::{Redis, free_port, wait_until};
+use socket2::{Domain, SockAddr, Socket, Type};
 use texto::broker::{self, Address, Broker, Loops, Publication, Settings};
 use texto::wire::delivery::{Delivery, Refusal, Request, Settlement};
 use texto::wire::id::{ClientId, IdSource, MessageId, NodeTag};
@@ -552,4 +553,22 @@ fn a_tag_is_all_that_a_node_listens_to() {
     assert_eq!(redis.command::<i64>(&["PUBSUB", "NUMPAT"]), 1);
     assert_eq!(redis.command::<i64>(&["PUBLISH", "texto:abcdef00-0000-4000-8000-000000000000", "x"]), 1);
     assert_eq!(redis.command::<i64>(&["PUBLISH", "texto:abcdee00-0000-4000-8000-000000000000", "x"]), 0);
+}
+
+#[test]
+fn a_unix_socket_that_takes_nobody_is_given_up_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full.sock");
+    let socket = |kind: fn(&Socket, &SockAddr) -> std::io::Result<()>| {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        kind(&socket, &SockAddr::unix(&path).unwrap()).map(|()| socket)
+    };
+    let listener = socket(Socket::bind).unwrap();
+    listener.listen(0).unwrap();
+    // Whoever comes now would wait for as long as the server does not look.
+    let _first = socket(Socket::connect).unwrap();
+    let url = format!("unix://{}", path.display());
+    let node = node(&url, ANSWER_TIMEOUT);
+    wait_until("both attempts are given up", || logged(&url).iter().filter(|line| line.contains("no connection within 4s")).count() == 2);
+    node.broker.stop();
 }

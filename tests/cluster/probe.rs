@@ -8,7 +8,8 @@ use std::thread;
 
 use rustix::process::Signal;
 
-use crate::node::{Client, Http, Node, eventually};
+use super::sentinel::check_exchange;
+use crate::node::{Http, Node, eventually};
 use crate::redis::Redis;
 use crate::{attempt, count_in_log, join, links, nobody, node_at, wait_for_links};
 
@@ -16,8 +17,8 @@ const READY: &str = r#"{"status":"ready"}"#;
 const NOT_ARRIVING: &str = r#"["redis: what is published does not arrive"]"#;
 const NO_LINKS: &str = r#"["redis: no connection to publish","redis: no connection to subscribe"]"#;
 
-/// Often, so that a test need not wait.
-const OFTEN: (&str, &str) = ("redis-probe-interval", "100ms");
+/// Often, so that a test need not wait, but not so often that a busy machine looks like a Redis that loses messages.
+const OFTEN: (&str, &str) = ("redis-probe-interval", "400ms");
 const REQUIRED: (&str, &str) = ("ready-requires-redis", "true");
 
 fn ready(node: &Node) -> (u16, String) {
@@ -98,19 +99,13 @@ fn carry(mut from: TcpStream, mut to: TcpStream, passes: impl Fn(&[u8]) -> bool)
     }
 }
 
-/// A message between clients of two nodes at the same Redis arrives.
-fn check_exchange(a: &mut Client, b: &mut Client) {
-    a.deliver(b.id(), "there");
-    assert_eq!(b.receive(), "there");
-}
-
 #[test]
 fn a_message_to_itself_is_timed_and_makes_a_node_ready() {
     let redis = Redis::start(&[]);
     let node = join(&redis, &[REQUIRED, OFTEN]);
     wait_until_ready(&node);
     eventually("several are timed", || node.metric("redis_round_trip_seconds_count") > 3);
-    assert_eq!((node.metric("redis_round_trips_up"), node.metric("redis_round_trips_missed_total")), (1, 0));
+    assert_eq!(node.metric("redis_round_trips_up"), 1);
     // They are no messages of clients.
     assert_eq!((node.metric("redis_published_total"), node.metric("redis_received_total"), node.metric("redis_strays_total")), (0, 0, 0));
 }
@@ -139,22 +134,21 @@ fn what_is_wrong_with_redis_is_a_reason_or_only_told() {
 fn links_to_two_servers_are_found_out_and_made_anew() {
     let (one, other) = (Redis::start(&[]), Redis::start(&[]));
     let junction = Junction::start(&one);
-    let (near, far) = (node_at(&junction.url(), &[REQUIRED, OFTEN]), node_at(&junction.url(), &[]));
+    let (near, far) = (node_at(&junction.url(), &[REQUIRED, OFTEN]), node_at(&junction.url(), &[REQUIRED, OFTEN]));
     [&near, &far].into_iter().for_each(wait_until_ready);
     let (mut a, mut b) = (near.client(), far.client());
     check_exchange(&mut b, &mut a);
     junction.lead_to(&other);
     let ended: i64 = one.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     assert_eq!(ended, 2, "both subscribe anew, and elsewhere");
-    // Everything answers, and nothing arrives, until the near node finds out. The far one has the same reason three intervals later.
-    near.wait_for_log("do not come round");
-    wait_until_ready(&near);
-    assert_eq!(links(&near), (1, 1));
-    assert!(near.metric("redis_round_trips_missed_total") >= 2);
-    eventually("both nodes are at the other server", || other.command::<String>(&["CLIENT", "LIST"]).lines().count() == 5);
-    check_exchange(&mut b, &mut a);
+    // Everything answers, and nothing arrives, until the nodes find out.
+    for node in [&near, &far] {
+        node.wait_for_log("do not come round");
+        eventually("both of its connections are new", || node.metric("redis_moves_total") >= 1);
+        assert!(node.metric("redis_round_trips_missed_total") >= 2, "{}", node.log());
+        wait_until_ready(node);
+    }
     check_exchange(&mut a, &mut b);
-    assert_eq!(near.metric("redis_moves_total"), 1, "{}", near.log());
 }
 
 #[test]
@@ -166,7 +160,7 @@ fn a_subscription_that_brings_nothing_makes_a_node_unready_until_it_does_again()
     let (mut a, mut b) = (near.client(), far.client());
     junction.swallow_messages(true);
     eventually("the node says so", || ready(&near) == (503, format!(r#"{{"status":"unready","reasons":{NOT_ARRIVING}}}"#)));
-    eventually("it has connected anew several times", || near.metric("redis_moves_total") > 2);
+    eventually("it has connected anew more than once", || near.metric("redis_moves_total") > 1);
     a.check();
     junction.swallow_messages(false);
     wait_until_ready(&near);
@@ -180,7 +174,7 @@ fn a_probe_that_redis_refuses_is_told_and_connects_nobody_anew() {
     let rules = ["ACL", "SETUSER", "silent", "on", ">pass", "+@all", "resetchannels", "&texto:??????[*]"];
     let _: () = redis.command(&rules);
     let node = node_at(&format!("redis://silent:pass@127.0.0.1:{}", redis.port()), &[REQUIRED, OFTEN]);
-    eventually("some are refused", || node.metric("redis_round_trips_missed_total") > 10);
+    eventually("some are refused", || node.metric("redis_round_trips_missed_total") > 6);
     assert_eq!((ready(&node).0, links(&node).0, node.metric("redis_moves_total")), (503, 1, 0), "{}", node.log());
 }
 
@@ -207,7 +201,6 @@ fn a_node_that_redis_cuts_for_reading_too_slowly_says_so_and_comes_back() {
     near.wait_for_log("client-output-buffer-limit");
     assert_eq!((near.metric("redis_subscriptions_cut_total"), far.metric("redis_subscriptions_cut_total")), (1, 0));
     wait_for_links(&near);
-    check_exchange(&mut b, &mut a);
     check_exchange(&mut a, &mut b);
 }
 

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::outage::refused;
 use crate::node::{Came, Client, Node, eventually};
 use crate::redis::Redis;
-use crate::redis::sentinel::{Access, SentinelGroup};
+use crate::redis::sentinel::{Access, Sentinel, SentinelGroup};
 use crate::{attempt, count_in_log, links, nobody, node_at, wait_for_links};
 
 const DOWN: &str = "the message was not sent: this node has no connection to the other nodes at the moment";
@@ -24,7 +24,7 @@ fn join_group(url: &str) -> [Node; 2] {
 
 /// A message from each to the other arrives. Until both nodes are at the same master, what one of them publishes may be refused, or
 /// reach nobody.
-fn check_exchange(a: &mut Client, b: &mut Client) {
+pub(super) fn check_exchange(a: &mut Client, b: &mut Client) {
     eventually("a message arrives", || reaches(a, b));
     eventually("a message arrives on the way back", || reaches(b, a));
 }
@@ -161,4 +161,49 @@ fn a_group_kept_by_passwords_is_entered_with_both_and_with_nothing_less() {
         assert!(!node.log().contains("open-"), "{}", node.log());
     }
     assert!(nodes.iter().all(|node| !node.log().contains("open-")));
+}
+
+#[test]
+fn sentinels_and_redis_are_reached_over_tls() {
+    let master = Redis::start_tls();
+    let sentinel = Sentinel::start_tls(&master);
+    let url = format!("rediss+sentinel://127.0.0.1:{}/?master=main", sentinel.port());
+    let trust = [("SSL_CERT_FILE", master.authority())];
+    let trust = trust.each_ref().map(|(name, file)| (*name, file.as_str()));
+    let (near, far) = (node_at(&url, &trust), node_at(&url, &trust));
+    for node in [&near, &far] {
+        wait_for_links(node);
+        eventually("the node listens to the Sentinel", || node.metric("redis_sentinels_up") == 1);
+    }
+    check_exchange(&mut near.client(), &mut far.client());
+    // Who does not know the authority speaks with neither.
+    let distrustful = node_at(&url, &[]);
+    distrustful.wait_for_log("certificate");
+    assert_eq!(links(&distrustful), (0, 0));
+}
+
+/// The rules of the users that the documents recommend: one for Redis, one for the Sentinels.
+fn recommended_users() -> Vec<Vec<&'static str>> {
+    let lines = include_str!("../../docs/redis.md").lines().filter_map(|line| line.strip_prefix("user "));
+    lines.map(|line| line.split(' ').collect()).collect()
+}
+
+#[test]
+fn users_that_may_do_no_more_than_the_documents_say_are_enough() {
+    let mut group = SentinelGroup::start();
+    let [redis, sentinel] = recommended_users().try_into().unwrap();
+    let set_user = |rules: Vec<&'static str>| [vec!["ACL", "SETUSER"], rules].concat();
+    for server in group.servers() {
+        let _: () = server.command(&set_user(redis.clone()));
+    }
+    for number in 0..3 {
+        let _: String = group.sentinel(number).command(&set_user(sentinel.clone())).unwrap();
+    }
+    let url = group.url_with("texto:PASSWORD@", "&sentinel_user=texto&sentinel_password=PASSWORD");
+    let nodes = join_group(&url);
+    check_exchange(&mut nodes[0].client(), &mut nodes[1].client());
+    for node in nodes {
+        eventually("messages come round", || node.metric("redis_round_trips_up") == 1);
+        assert!(!node.log().contains("WARN"), "{}", node.log());
+    }
 }

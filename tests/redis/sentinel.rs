@@ -148,6 +148,23 @@ impl Sentinel {
         Sentinel { folder, port, process: None }
     }
 
+    /// Starts one that speaks TLS only, with the certificate of the master that it watches: see [`Redis::start_tls`].
+    pub(crate) fn start_tls(master: &Redis) -> Sentinel {
+        let (port, own) = (free_port(), master.folder.path());
+        let conf = format!(
+            "port 0\nbind 127.0.0.1\ntls-port {port}\ntls-replication yes\ntls-auth-clients no\n\
+             tls-ca-cert-file {0}/ca.pem\ntls-cert-file {0}/redis.pem\ntls-key-file {0}/redis.key\n\
+             sentinel monitor {MASTER_NAME} 127.0.0.1 {1} 1\n",
+            own.display(),
+            master.port(),
+        );
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("sentinel.conf"), conf).unwrap();
+        let mut sentinel = Sentinel { folder, port, process: None };
+        sentinel.spawn();
+        sentinel
+    }
+
     /// Starts it, with what it knew when it was killed.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "it runs already");
