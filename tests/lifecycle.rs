@@ -359,15 +359,20 @@ fn a_log_that_breaks_stops_nothing() {
 }
 
 #[test]
-fn a_node_without_standard_error_serves() {
-    let address = address_of_its_own();
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "exec \"$0\" 2>&-", env!("CARGO_BIN_EXE_texto")]).env_clear();
-    shell.envs(at(address)).env("TEXTO_ADMIN_ADDRESS", "off").env("TEXTO_DRAIN_TIME", "0s").stdin(Stdio::null());
-    let unheard = Unheard(shell.spawn().unwrap());
-    eventually("it listens", || std::net::TcpStream::connect(address).is_ok());
-    Client::connect(address).check();
-    assert_eq!(unheard.stop(), Some(0));
+fn a_node_serves_without_standard_error_and_with_one_on_a_full_disk() {
+    for redirection in ["2>&-", "2>/dev/full"] {
+        let address = address_of_its_own();
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("exec \"$0\" {redirection}"), env!("CARGO_BIN_EXE_texto")]).env_clear();
+        shell.envs(at(address)).env("TEXTO_ADMIN_ADDRESS", "off").env("TEXTO_DRAIN_TIME", "0s").env("TEXTO_LOG_LEVEL", "debug");
+        let unheard = Unheard(shell.stdin(Stdio::null()).spawn().unwrap());
+        eventually("it listens", || std::net::TcpStream::connect(address).is_ok());
+        let mut client = Client::connect(address);
+        make_it_talk(address);
+        client.check();
+        drop(client);
+        assert_eq!(unheard.stop(), Some(0), "{redirection}");
+    }
 }
 
 #[test]

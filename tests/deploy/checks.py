@@ -7,6 +7,7 @@ The last line is `N passed, M failed`.
 import atexit
 import collections
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -162,6 +163,20 @@ def a_large_message_passes_whole(deployment):
     assert bob.hear("receive")["data"]["text"] == text
 
 
+def a_wrong_version_is_answered_and_leaves_nothing_open(deployment):
+    descriptors = lambda: [len(os.listdir(f"/proc/{node.process.pid}/fd")) for node in deployment.nodes]
+    # nginx keeps connections for pages, so only what is added by these requests counts.
+    before = descriptors()
+    for _ in range(10):
+        asking = http.client.HTTPConnection("127.0.0.1", deployment.port, timeout=PATIENCE)
+        fields = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "777"}
+        asking.request("GET", "/v1/texto", headers=fields)
+        answer = asking.getresponse()
+        assert (answer.status, answer.headers["Sec-WebSocket-Version"]) == (426, "13"), (answer.status, answer.headers)
+        answer.read()
+    until(lambda: all(now <= then for now, then in zip(descriptors(), before)))
+
+
 def a_stopping_node_tells_its_clients_and_the_other_takes_them(deployment):
     stopping = deployment.nodes[0]
     tag = Client("127.0.0.1", stopping.port).node
@@ -222,6 +237,7 @@ CLAIMS = [
     clients_are_shared_out_evenly,
     clients_of_two_nodes_write_to_each_other,
     a_large_message_passes_whole,
+    a_wrong_version_is_answered_and_leaves_nothing_open,
     a_stopping_node_tells_its_clients_and_the_other_takes_them,
     a_node_that_comes_back_is_used_again,
     without_any_node_newcomers_are_told_to_come_back,

@@ -72,10 +72,20 @@ impl Client {
     pub(crate) fn adopt(mut http: Http) -> Client {
         let response = http.response();
         assert_eq!(response.status, 101, "{response:?}");
+        Client::adopt_upgraded(http)
+    }
+
+    /// Makes a WebSocket of a connection whose upgrade has been granted.
+    pub(crate) fn adopt_upgraded(http: Http) -> Client {
         let (stream, rest) = http.into_parts();
         // Small, because some tests have thousands of clients.
         let config = WebSocketConfig::default().read_buffer_size(4096);
         Client { socket: WebSocket::from_partially_read(stream, rest, Role::Client, Some(config)), id: String::new() }
+    }
+
+    /// Notes the session of a client that was not greeted by [`Client::connect`].
+    pub(crate) fn set_id(&mut self, id: &str) {
+        id.clone_into(&mut self.id);
     }
 
     /// The session.
@@ -139,6 +149,17 @@ impl Client {
         match self.next() {
             Came::Message(message) if message["kind"] == kind => message,
             other => panic!("{}: expected a message of kind {kind}, got {other:?}", self.id),
+        }
+    }
+
+    /// The next message, whatever pings come before it.
+    pub(crate) fn next_message(&mut self) -> Value {
+        loop {
+            match self.next() {
+                Came::Message(message) => return message,
+                Came::Ping(_) => {}
+                other => panic!("{}: expected a message, got {other:?}", self.id),
+            }
         }
     }
 
