@@ -2,6 +2,8 @@
 # All that deploys Texto, as far as it can be tried without a container engine:
 #
 #   files.py     what the files say fits to the program and to each other
+#   manifests.py the same for Kubernetes
+#   units.py     the same for systemd, with systemd's own opinion
 #   checks.py    nginx and Redis with the project's own configuration of both, before and behind two nodes
 #   compose.py   both compose files, each service in namespaces of its own; takes root and docker-compose
 #
@@ -42,7 +44,14 @@ if [[ ${compose[*]:-} ]]; then
 else
     echo 'skipped: no docker compose here to read the compose files'
 fi
-"$python" tests/deploy/files.py "$binary" || failed=$((failed + 1))
+for claims in files manifests; do
+    "$python" "tests/deploy/$claims.py" "$binary" || failed=$((failed + 1))
+done
+if command -v systemd-analyze >/dev/null; then
+    "$python" tests/deploy/units.py "$binary" || failed=$((failed + 1))
+else
+    echo 'skipped: no systemd here to look at the units'
+fi
 
 # --- nginx.conf, adapted to this machine ---
 

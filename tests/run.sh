@@ -30,6 +30,7 @@ missing_packages() {
 		nginx nginx
 		docker-compose docker-compose
 		ip iproute2
+		systemd-analyze systemd
 		chromium chromium fonts-dejavu-core
 		openssl openssl
 		promtool prometheus
