@@ -95,6 +95,7 @@ fn a_drain_tells_clients_one_after_the_other_and_turns_newcomers_away() {
     let waiting: Vec<_> = clients.into_iter().map(|client| std::thread::spawn(move || time_of_goodbye(client, begun))).collect();
 
     eventually("/ready is 503", || node.admin_status("/ready") == 503);
+    assert_eq!(Http::connect(node.admin()).get("/ready").text(), "{\"status\":\"unready\",\"reasons\":[\"draining\"]}\n");
     let mut response = node.http().ask(UPGRADE);
     while response.status == 101 {
         // Between the signal and the moment in which the loops have heard of it.

@@ -25,7 +25,7 @@ use crate::wire::delivery::{Delivery, Garbage, channel_pattern};
 use crate::wire::id::NodeTag;
 
 /// Time that the thread waits for a message before it looks whether it has to move or to end. The client cannot be woken otherwise.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_millis(100);
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The thread's side.
 pub(super) struct SubscribeSession<L> {

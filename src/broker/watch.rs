@@ -9,7 +9,7 @@
 use std::io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{Connection, PubSub, RedisError, Value};
 
@@ -22,8 +22,10 @@ use super::link::{Failure, io_kind};
 use super::locator::{Locator, SENTINEL_TIMEOUT};
 use super::sentinel::{self, SWITCH_CHANNEL};
 use super::status::Status;
-use super::subscriber::READ_TIMEOUT;
 use crate::wire::id::IdSource;
+
+/// Time that the thread waits for news before it looks whether it has to end.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One ear.
 pub(super) struct Watch {

@@ -90,7 +90,8 @@ fn in_a_planned_failover_nodes_move_together_though_the_old_master_goes_on() {
     group.fail_over();
     let new = group.wait_for_other_master(old);
     for node in &nodes {
-        node.wait_for_log(&format!("the master is at 127.0.0.1:{new} now"));
+        // They heard of it, and did not only see that the old one is no master any more.
+        node.wait_for_log(&format!("the master is at 127.0.0.1:{new} now, as the Sentinels say"));
         wait_for_links(node);
     }
     eventually("both listen to the new master alone", || (listeners(&mut group, old), listeners(&mut group, new)) == (0, 2));
