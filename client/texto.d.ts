@@ -1,18 +1,16 @@
 /**
- * How long to wait before connecting again, in milliseconds, or null: never.
+ * How long to wait after a close code and so many failures in a row, or null: for ever.
  *
- * @param {number} code The close code.
- * @param {number} failures Attempts that failed since the last good connection.
+ * @param {number} code
+ * @param {number} failures
  * @param {typeof DEFAULTS} options
- * @returns {number | null}
  */
 export function waitAfter(code: number, failures: number, { backoffBase, backoffMax, restartSpread, random }: typeof DEFAULTS): number | null;
 /** Why a message was not sent, or not for certain. */
 export class TextoError extends Error {
     /**
-     * @param {string} code From the server: ESYNTAX, EKIND, ECID, EINVAL, EBROKER, ERATE. From here: ECLOSED (the connection ended before
-     *   the answer), ETIMEOUT (no answer in time), EOFFLINE (no connection in time, or ever again: surely not sent), EQUEUE (the queue is
-     *   full: surely not sent), ETOOLONG (longer than this server takes).
+     * @param {string} code The server's, or ECLOSED (the connection ended before the answer), ETIMEOUT (no answer in time), EOFFLINE (no
+     *   connection in time, or ever again), EQUEUE (too much is waiting), ETOOLONG (longer than this server takes).
      * @param {string} description A sentence to show to a user.
      */
     constructor(code: string, description: string);
@@ -30,14 +28,13 @@ export class Texto {
      * @param {TextoOptions} [options]
      */
     constructor(url: string, options?: TextoOptions);
-    /** @returns {TextoState} */
     get state(): TextoState;
     /** The id under which others reach you, or null while there is no connection. Each connection has a new one. */
     get id(): string | null;
     /** How many messages wait for a connection, or for their turn. */
     get queued(): number;
     /**
-     * Listens. An error that a listener throws is reported as any other that nobody catches, and does not reach the client.
+     * Listens. What a listener throws is reported like all that nobody catches, and does not disturb the client.
      *
      * @template {keyof TextoEvents} T
      * @param {T} type
@@ -54,8 +51,8 @@ export class Texto {
      */
     send(to: string, text: string): Promise<void>;
     /**
-     * Asks the server for a sign of life, and makes the connection anew if none comes in time. Worth a call when a device wakes up:
-     * a WebSocket does not notice by itself that its network has gone.
+     * Asks the server for a sign of life, and makes the connection anew if none comes in time. Worth a call when a device wakes up: a
+     * WebSocket does not notice by itself that its network has gone.
      */
     check(): void;
     /** Connects now, also after close(). Does nothing where there is a connection or one is under way. */
@@ -83,25 +80,18 @@ export type TextoState = {
     code: number;
     reason: string;
 };
-export type TextoMessage = {
-    /**
-     * Of the message.
-     */
-    id: string;
-    /**
-     * The id of its sender.
-     */
-    from: string;
-    text: string;
-};
 /**
  * What `on` listens to, and what its listeners get.
  */
 export type TextoEvents = {
     /**
-     * Somebody has written.
+     * Somebody has written; `from` is the sender's id, `id` the message's.
      */
-    message: TextoMessage;
+    message: {
+        id: string;
+        from: string;
+        text: string;
+    };
     /**
      * The state has changed.
      */

@@ -1,21 +1,13 @@
 /**
  * A client for Texto: one class, no dependencies, for browsers and for Node 20 or newer.
  *
- *     const texto = new Texto('wss://texto.example/v1/texto');
- *     texto.on('message', ({ from, text }) => console.log(from, 'says', text));
- *     await texto.send(id, 'Hello!');
- *
- * What it takes care of, so that you need not:
- *
  *     connecting ──greeted──▶ online          a lost connection is made anew after a wait that grows and is random,
  *         ▲  └──refused──┐      │ lost        or as its close code asks
  *         │              ▼      ▼
- *         └──────────── waiting       closed  only by close(), or by a server that says no for good (4000-4999)
+ *         └──────────── waiting       closed  by close(), or by a server that says no for good (4000-4999)
  *
  * Each send is settled once: by the server's `ack` or `error`, or by an error of the client's own. Nothing is ever sent twice.
  * Invariant: the id is known exactly while the state is online.
- *
- * @module texto-client
  */
 
 /**
@@ -27,23 +19,15 @@
  */
 
 /**
- * @typedef {object} TextoMessage
- * @property {string} id Of the message.
- * @property {string} from The id of its sender.
- * @property {string} text
- */
-
-/**
  * @typedef {object} TextoEvents What `on` listens to, and what its listeners get.
- * @property {TextoMessage} message Somebody has written.
+ * @property {{ id: string, from: string, text: string }} message Somebody has written; `from` is the sender's id, `id` the message's.
  * @property {TextoState} state The state has changed.
  * @property {number} queue So many messages wait for a connection.
  * @property {TextoError} error The server complains about something that was no `send`, or (EPROTOCOL) cannot be understood.
+ *
+ * @typedef {{ resolve: () => void, reject: (error: TextoError) => void, size: number, timer: any }} Request
+ * @typedef {Request & { to: string, text: string }} Waiting
  */
-
-/** @typedef {{ resolve: () => void, reject: (error: TextoError) => void, size: number, timer: any }} Request */
-
-/** @typedef {Request & { to: string, text: string }} Waiting */
 
 /** The settings and their defaults. All times are in milliseconds. */
 const DEFAULTS = {
@@ -72,15 +56,15 @@ const DEFAULTS = {
  * `WebSocket` is what to connect with where there is no global one: that of `ws` in Node 20.
  */
 
-/** Messages on their way at one time; the others wait in the queue, so that no burst piles up unseen in the WebSocket. */
+/** Messages on their way at one time; others wait in the queue, and no burst piles up unseen in the WebSocket. */
 const IN_FLIGHT_MAX = 64;
 
-/** A connection that lasted so long was a good one: the waits begin anew. Else a server that greets and hangs up would be hammered. */
+/** A connection that lasted so long was a good one: the waits begin anew. A server that greets and hangs up is not hammered. */
 const GOOD_AFTER = 10_000;
 
-/** The least to wait after a close that was no accident. One who went on as before would only be closed again. */
+/** The least to wait after a close that was no accident: who went on as before would be closed again. */
 const WAIT_AT_LEAST = new Map([
-  [1002, 60_000], // a rule of WebSocket is broken: the same code will break it again
+  [1002, 60_000], // a broken rule of WebSocket: the same code will break it again
   [1003, 60_000],
   [1007, 60_000],
   [1010, 60_000],
@@ -95,9 +79,8 @@ const IN_DOUBT = ['ECLOSED', 'ETIMEOUT', 'EBROKER'];
 /** Why a message was not sent, or not for certain. */
 export class TextoError extends Error {
   /**
-   * @param {string} code From the server: ESYNTAX, EKIND, ECID, EINVAL, EBROKER, ERATE. From here: ECLOSED (the connection ended before
-   *   the answer), ETIMEOUT (no answer in time), EOFFLINE (no connection in time, or ever again: surely not sent), EQUEUE (the queue is
-   *   full: surely not sent), ETOOLONG (longer than this server takes).
+   * @param {string} code The server's, or ECLOSED (the connection ended before the answer), ETIMEOUT (no answer in time), EOFFLINE (no
+   *   connection in time, or ever again), EQUEUE (too much is waiting), ETOOLONG (longer than this server takes).
    * @param {string} description A sentence to show to a user.
    */
   constructor(code, description) {
@@ -111,21 +94,20 @@ export class TextoError extends Error {
 }
 
 /**
- * How long to wait before connecting again, in milliseconds, or null: never.
+ * How long to wait after a close code and so many failures in a row, or null: for ever.
  *
- * @param {number} code The close code.
- * @param {number} failures Attempts that failed since the last good connection.
+ * @param {number} code
+ * @param {number} failures
  * @param {typeof DEFAULTS} options
- * @returns {number | null}
  */
 export function waitAfter(code, failures, { backoffBase, backoffMax, restartSpread, random }) {
   if (code >= 4000) return null;
-  // The whole wait is random, not a part of it: that spreads a crowd which lost its server in the same instant best.
+  // The whole wait is random, not a part of it: that spreads a crowd that lost its server in one instant best.
   if (code === 1012) return random() * restartSpread;
   return (WAIT_AT_LEAST.get(code) ?? 0) + random() * Math.min(backoffMax, backoffBase * 2 ** failures);
 }
 
-/** A UUID of version 4. crypto.randomUUID exists on https and localhost alone, and Texto may be served from neither. */
+/** A UUID of version 4. crypto.randomUUID exists on https and localhost alone. */
 function freshId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -146,7 +128,7 @@ export class Texto {
   #socket = null;
   /** @type {string | null} */
   #previous = null;
-  /** @type {any} For the greeting while connecting, for the next attempt while waiting. */
+  /** @type {any} For the greeting or the next attempt. */
   #timer;
   #failures = 0;
   #onlineSince = 0;
@@ -169,7 +151,6 @@ export class Texto {
     this.connect();
   }
 
-  /** @returns {TextoState} */
   get state() {
     return this.#state;
   }
@@ -185,7 +166,7 @@ export class Texto {
   }
 
   /**
-   * Listens. An error that a listener throws is reported as any other that nobody catches, and does not reach the client.
+   * Listens. What a listener throws is reported like all that nobody catches, and does not disturb the client.
    *
    * @template {keyof TextoEvents} T
    * @param {T} type
@@ -223,8 +204,8 @@ export class Texto {
   }
 
   /**
-   * Asks the server for a sign of life, and makes the connection anew if none comes in time. Worth a call when a device wakes up:
-   * a WebSocket does not notice by itself that its network has gone.
+   * Asks the server for a sign of life, and makes the connection anew if none comes in time. Worth a call when a device wakes up: a
+   * WebSocket does not notice by itself that its network has gone.
    */
   check() {
     if (this.#state.name !== 'online') return;
@@ -236,11 +217,11 @@ export class Texto {
   connect() {
     if (this.#socket) return;
     clearTimeout(this.#timer);
-    // The WebSocket comes first: if it does not like the URL, it throws, and nothing has changed.
+    // First of all: if it does not like the URL, it throws, and nothing has changed.
     const socket = (this.#socket = new this.#options.WebSocket(this.#url));
     socket.onmessage = (/** @type {any} */ { data }) => this.#receive(data);
     socket.onclose = (/** @type {any} */ { code, reason }) => this.#lost(code, reason);
-    // A close follows each error and says more; Node ends a process whose errors nobody listens to.
+    // A close follows each error; Node ends a process whose errors nobody listens to.
     socket.onerror = () => {};
     this.#timer = setTimeout(() => this.#lost(1006, 'the server did not greet in time'), this.#options.connectTimeout);
     // Node has no such event.
@@ -378,7 +359,7 @@ export class Texto {
     request.timer = setTimeout(() => {
       this.#pending.delete(id);
       this.#reject(request, 'ETIMEOUT', 'the server did not answer in time');
-      // A server answers everything. One that does not is out of reach, however open the socket seems.
+      // A server answers everything; one that does not is out of reach.
       this.#lost(1006, 'the server does not answer');
     }, this.#options.requestTimeout);
     this.#pending.set(id, request);
