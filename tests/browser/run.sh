@@ -14,7 +14,7 @@ mkdir -p "$output"
 (cd tests/browser && npm ci --loglevel=error --omit=optional)
 
 status=0
-for test in library chat; do
+for test in library chat figures; do
     timeout -k 5 180 node --disable-warning=ExperimentalWarning "tests/browser/$test.mjs" "$binary" "$output" || status=$?
 done
 exit "$status"

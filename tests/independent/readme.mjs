@@ -1,20 +1,24 @@
-// The client in README.md, as it stands there, against a real node: whoever copies it gets one that works.
+// The clients in README.md, as they stand there, against a real node: whoever copies them gets ones that work.
 //
-//     readme.mjs HOST:PORT           a node with default settings
+//     readme.mjs HOST:PORT DIRECTORY           a node with default settings, and where programs may be put
 //
-// The block is run unchanged, once for each instance, as the body of a function whose parameters take the place of the globals that it
-// uses: `ws` for the WebSocket and the library for `crypto`, because Debian's Node is older than those globals, and a console that is
-// listened to. What the client keeps to itself is handed out behind its last line. The last line printed is `N passed, M failed`.
+// The first block, with the library, is run as a program of its own. The second is run unchanged, once for each instance, as the body of a
+// function whose parameters take the place of the globals that it uses: `ws` for the WebSocket and the library for `crypto`, because
+// Debian's Node is older than those globals, and a console that is listened to. What the client keeps to itself is handed out behind its
+// last line. The last line printed is `N passed, M failed`.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { webcrypto } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
 
-const address = process.argv[2];
+const [address, directory] = process.argv.slice(2);
 const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8');
-const [[, source], ...others] = readme.matchAll(/^```js\n(.*?)^```$/gms);
-assert.equal(others.length, 0, 'README.md has more than one client in JavaScript');
+const [[, withLibrary], [, source], ...others] = readme.matchAll(/^```js\n(.*?)^```$/gms);
+assert.equal(others.length, 0, 'README.md has more than two clients in JavaScript');
 const run = new Function('WebSocket', 'crypto', 'console', `${source}\nreturn { socket, waiting, send, get me() { return me; } };`);
 
 const patience = 5000;
@@ -48,7 +52,46 @@ async function start() {
   return Object.assign(client, { said });
 }
 
+/** The client with the library, as a program; what it prints is noted. */
+async function startProgram() {
+  const child = spawn(process.execPath, [`${directory}/readme/client.mjs`, `ws://${address}/v1/texto`], { stdio: ['pipe', 'pipe', 'inherit'] });
+  process.once('exit', () => child.kill());
+  const program = { child, printed: '', id: () => program.printed.match(/^online (\S+)$/m)?.[1] };
+  child.stdout.on('data', (bytes) => { program.printed += bytes; });
+  await eventually('the program is online', program.id);
+  return program;
+}
+
+/** A folder as `npm install ./client ws` makes it. */
+async function installProgram() {
+  await rm(`${directory}/readme`, { recursive: true, force: true });
+  await mkdir(`${directory}/readme/node_modules`, { recursive: true });
+  const packages = { 'texto-client': '../../client', ws: 'node_modules/ws' };
+  for (const [name, place] of Object.entries(packages)) {
+    await symlink(fileURLToPath(new URL(place, import.meta.url)), `${directory}/readme/node_modules/${name}`);
+  }
+  await writeFile(`${directory}/readme/client.mjs`, withLibrary);
+}
+
 const claims = {
+  async 'they are as short as they say'() {
+    const lines = (text) => text.trimEnd().split('\n').length;
+    assert.ok(lines(withLibrary) <= 15, `${lines(withLibrary)} lines with the library`);
+    assert.ok(lines(source) <= 30, `${lines(source)} lines without it`);
+  },
+
+  async 'with the library: two programs talk, are told what was wrong, and end with their input'() {
+    await installProgram();
+    const [alice, bob] = [await startProgram(), await startProgram()];
+    alice.child.stdin.write(`${bob.id()} good morning, 早上好\nnobody at all\n`);
+    await eventually('both have heard', () => bob.printed.includes(`${alice.id()} says good morning, 早上好\n`) && alice.printed.includes('EINVAL: '));
+    for (const { child } of [alice, bob]) {
+      const ended = once(child, 'exit');
+      child.stdin.end();
+      assert.deepEqual(await ended, [0, null]);
+    }
+  },
+
   async 'two instances talk'() {
     const [alice, bob] = [await start(), await start()];
     assert.notEqual(alice.me, bob.me);
