@@ -5,6 +5,7 @@
 //!   plan.rs       what goes wrong, decided by a seed
 //!   rig.rs        nginx and nodes; what goes wrong is done to them, and waited out until messages pass again
 //!   backend.rs    one Redis or a Sentinel group
+//!   lookout.rs    notes a failover that nobody asked for
 //!   proxy.rs      the road to Redis, on which bytes can be delayed, held up and lost
 //!   crowd.rs      clients that send numbered messages, note what they see, and come back when they are cut
 //!   history.rs    what was seen, as text
@@ -40,6 +41,7 @@ mod faults {
     pub(crate) mod crowd;
     mod falsified;
     pub(crate) mod history;
+    mod lookout;
     mod pause;
     pub(crate) mod plan;
     pub(crate) mod proxy;

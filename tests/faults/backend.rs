@@ -33,6 +33,14 @@ impl Backend {
         }
     }
 
+    /// The ports of the Sentinels, if there are any.
+    pub(crate) fn sentinel_ports(&self) -> Option<Vec<u16>> {
+        match self {
+            Backend::Alone { .. } => None,
+            Backend::Group(group) => Some(group.sentinel_ports()),
+        }
+    }
+
     /// The Redis that nodes publish at.
     pub(crate) fn master(&mut self) -> &mut Redis {
         match self {

@@ -214,7 +214,7 @@ fn recovery_from_a_restart_of_redis() {
 fn recovery_from_a_crash_of_the_master() {
     let mut group = SentinelGroup::start();
     let nodes = start_nodes(&group.url());
-    let sentinels = [0, 1, 2].map(|number| group.sentinel(number).port());
+    let sentinels = group.sentinel_ports();
     let plain = Beating::through_plain_clients(move || dial_master(&sentinels));
     let mut down: Option<u16> = None;
     measure("from kill -9 of a group's master, which is down for its Sentinels after 1 s", &nodes, &plain, || {

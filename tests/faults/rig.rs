@@ -10,6 +10,7 @@ use rustix::process::Signal;
 
 use super::backend::Backend;
 use super::history::{Recorder, Scope, What};
+use super::lookout::Lookout;
 use super::plan::Act;
 use crate::nginx::Nginx;
 use crate::node::{Came, Client, Node, PATIENCE, Process};
@@ -26,6 +27,7 @@ pub(crate) struct Rig {
     nodes: [Option<Node>; NODES],
     addresses: [SocketAddr; NODES],
     backend: Backend,
+    lookout: Option<Lookout>,
     recorder: Arc<Recorder>,
     /// What nodes that have ended had logged.
     logs: Vec<String>,
@@ -37,11 +39,12 @@ impl Rig {
     /// Everything started, and messages passing between all nodes.
     pub(crate) fn start(is_group: bool, recorder: &Arc<Recorder>) -> Rig {
         let backend = Backend::start(is_group);
+        let lookout = backend.sentinel_ports().map(|ports| Lookout::start(ports, Arc::clone(recorder)));
         let addresses = [(); NODES].map(|()| SocketAddr::from(([127, 0, 0, 1], free_port())));
         let nginx = Nginx::start(&addresses);
         let nodes = [const { None }; NODES];
         let recoveries = BTreeMap::new();
-        let mut rig = Rig { nginx, nodes, addresses, backend, recorder: Arc::clone(recorder), logs: Vec::new(), recoveries };
+        let mut rig = Rig { nginx, nodes, addresses, backend, lookout, recorder: Arc::clone(recorder), logs: Vec::new(), recoveries };
         (0..NODES).for_each(|number| rig.start_node(number));
         rig.wait_until_whole();
         rig
@@ -107,10 +110,12 @@ impl Rig {
     /// Breaks the way between nodes, and mends it.
     fn disturb(&mut self, act: Act, time: u64, break_it: impl Fn(&mut Rig), mend: impl Fn(&mut Rig)) {
         self.note(What::Begins(Scope::Redis, format!("{act:?}")));
+        self.lookout.iter().for_each(|lookout| lookout.expect(true));
         break_it(self);
         thread::sleep(Duration::from_millis(time));
         mend(self);
         self.recover(act);
+        self.lookout.iter().for_each(|lookout| lookout.expect(false));
         self.note(What::Ends(Scope::Redis));
     }
 

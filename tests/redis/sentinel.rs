@@ -94,6 +94,11 @@ impl SentinelGroup {
         said.expect("one of the Sentinels answers")
     }
 
+    /// The ports of the Sentinels.
+    pub(crate) fn sentinel_ports(&self) -> Vec<u16> {
+        self.sentinels.iter().map(Sentinel::port).collect()
+    }
+
     /// The Sentinel of this number.
     pub(crate) fn sentinel(&mut self, number: usize) -> &mut Sentinel {
         &mut self.sentinels[number]
@@ -196,12 +201,12 @@ impl Sentinel {
     /// What it answers, if it runs and lets everybody in.
     pub(crate) fn command<T: FromRedisValue>(&self, words: &[&str]) -> Option<T> {
         self.process.as_ref()?;
-        let mut connection = Client::open(("127.0.0.1", self.port)).ok()?.get_connection().ok()?;
-        ::redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).ok()
+        ask(self.port, words)
     }
 
     fn master_port(&self) -> Option<u16> {
-        self.command::<(String, u16)>(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME]).map(|(_, port)| port)
+        self.process.as_ref()?;
+        master_port(self.port)
     }
 
     /// Whether it is connected to the master, its replicas and the other Sentinels, and would fail over if it had to.
@@ -225,6 +230,16 @@ impl Drop for Sentinel {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Where the Sentinel on this port says that the master is, if it answers anybody.
+pub(crate) fn master_port(sentinel: u16) -> Option<u16> {
+    ask::<(String, u16)>(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER_NAME]).map(|(_, port)| port)
+}
+
+fn ask<T: FromRedisValue>(port: u16, words: &[&str]) -> Option<T> {
+    let mut connection = Client::open(("127.0.0.1", port)).ok()?.get_connection().ok()?;
+    ::redis::cmd(words[0]).arg(&words[1..]).query(&mut connection).ok()
 }
 
 /// The name of a Sentinel among Sentinels.
