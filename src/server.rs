@@ -75,6 +75,8 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
     let files = sys::raise_file_limit();
     let status = Arc::new(Status::new(config.loops.get(), connections_max(config, files)));
     let broker = start_broker(config, tag, &mailboxes)?;
+    // A client of a node that has not subscribed yet would have an id to give away and miss what is sent to it, though Redis takes it.
+    broker.iter().for_each(Broker::wait_for_first_attempts);
 
     let (end, ended) = channel();
     for (number, (prepared, socket)) in (0..=u8::MAX).zip(prepared.into_iter().zip(sockets)) {

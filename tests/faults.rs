@@ -12,6 +12,7 @@
 //!   checker.rs    reads a history and says which promises it breaks
 //!   pause.rs      Redis stands still for long, under load: `TEXTO_PAUSE=30` for half a minute
 //!   recovery.rs   measures how long it takes until messages pass again; only when asked for
+//!   start.rs      a node that has just been started
 //!   falsified.rs  the checker's own test: small lies in an honest history
 //! ```
 //!
@@ -47,6 +48,7 @@ mod faults {
     pub(crate) mod proxy;
     mod recovery;
     pub(crate) mod rig;
+    mod start;
 }
 
 use std::sync::Arc;

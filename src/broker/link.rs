@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use redis::{Connection, RedisError};
@@ -78,11 +79,14 @@ pub(super) struct Keeper {
     dialer: Dialer,
     journal: Journal,
     backoff: Backoff,
+    /// Dropped when the first attempt has ended, in a connection or not: somebody may wait for that.
+    first_attempt: Option<Sender<()>>,
 }
 
 impl Keeper {
-    pub(super) fn new(locator: Arc<Locator>, purpose: &'static str, random: IdSource) -> Keeper {
-        Keeper { locator, dialer: Dialer::default(), journal: Journal::new("Redis", purpose), backoff: Backoff::new(random) }
+    pub(super) fn new(locator: Arc<Locator>, purpose: &'static str, random: IdSource, first_attempt: Sender<()>) -> Keeper {
+        let (journal, backoff) = (Journal::new("Redis", purpose), Backoff::new(random));
+        Keeper { locator, dialer: Dialer::default(), journal, backoff, first_attempt: Some(first_attempt) }
     }
 
     /// Connects, serves and connects again until told to stop.
@@ -92,6 +96,7 @@ impl Keeper {
         while !orders.is_stopping() {
             let moves = orders.moves();
             let Err(failure) = self.attempt(&mut session) else { return };
+            self.first_attempt = None;
             self.journal.down(locator.address(), &failure, Instant::now());
             orders.wait(self.backoff.pause(), moves);
         }
@@ -100,6 +105,7 @@ impl Keeper {
     fn attempt<S: Session>(&mut self, session: &mut S) -> Result<(), Failure> {
         let found = self.locator.connect(&self.dialer)?;
         let link = session.prepare(found.connection)?;
+        self.first_attempt = None;
         self.journal.up(&found.whereto);
         let since = Instant::now();
         let end = session.serve(link, found.moves);

@@ -104,6 +104,9 @@ impl Settings {
 /// a slow handshake then is left behind: the process is about to end.
 const STOP_SLACK: Duration = Duration::from_secs(1);
 
+/// Time that [`Broker::wait_for_first_attempts`] grants a Redis that does not answer, a hundred times what one needs that does.
+const FIRST_ATTEMPTS_TIME: Duration = Duration::from_secs(1);
+
 /// The threads that connect this node to the others.
 #[derive(Debug)]
 pub struct Broker {
@@ -111,7 +114,9 @@ pub struct Broker {
     status: Arc<Status>,
     orders: Arc<Orders>,
     answer_timeout: Duration,
-    /// Nothing is ever sent: it ends when all threads have.
+    /// Nothing is ever sent: it ends when both links have tried once to connect.
+    tried: Receiver<()>,
+    /// The same, when all threads have ended.
     ended: Receiver<()>,
 }
 
@@ -125,15 +130,16 @@ pub fn start(settings: Settings, loops: impl Loops + Clone, mut ids: IdSource) -
     // Drawn like those of clients, so none of them will ever have it.
     let probe = Arc::new(Probe::new(ClientId::new(tag, u8::MAX, ids.serial()), probe_interval, Arc::clone(&status)));
     let (alive, ended) = channel();
-    let broker = Broker { publisher, status, orders, answer_timeout, ended };
+    let (first_attempt, tried) = channel();
+    let broker = Broker { publisher, status, orders, answer_timeout, tried, ended };
     // Jitter need not be unguessable, only different from node to node.
     let mut random = || IdSource::seeded(ids.bits());
 
-    let keeper = Keeper::new(Arc::clone(&locator), "publish", random());
+    let keeper = Keeper::new(Arc::clone(&locator), "publish", random(), first_attempt.clone());
     let session = PublishSession::new(broker.publisher(), loops.clone(), answer_timeout, Arc::clone(&broker.orders), Arc::clone(&probe));
     broker.spawn("texto-publish", alive.clone(), move || keeper.run(session))?;
 
-    let keeper = Keeper::new(Arc::clone(&locator), "subscribe", random());
+    let keeper = Keeper::new(Arc::clone(&locator), "subscribe", random(), first_attempt);
     let session = SubscribeSession::new(tag, loops, broker.status(), Arc::clone(&broker.orders), probe, broker.publisher());
     broker.spawn("texto-subscribe", alive.clone(), move || keeper.run(session))?;
 
@@ -148,6 +154,13 @@ impl Broker {
     /// The way in for messages; clones share one queue.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
+    }
+
+    /// Waits until both links are there, or have failed to be, or a second has passed: who becomes a client after that can be reached by
+    /// the other nodes, if anybody can.
+    pub fn wait_for_first_attempts(&self) {
+        // A disconnected channel is what is waited for.
+        let _ = self.tried.recv_timeout(FIRST_ATTEMPTS_TIME);
     }
 
     /// How it is and what it did.
