@@ -33,6 +33,7 @@ use log::LevelFilter;
 
 use crate::broker::address::Address;
 use crate::limits::{ENVELOPE_BYTES_MAX, LOOPS_MAX};
+use crate::runtime::log_lines::LogFormat;
 
 pub use reader::{Command, read};
 use settings::Setting;
@@ -84,6 +85,8 @@ pub struct Config {
     pub redis_probe_interval: Duration,
     /// The least important lines that are logged.
     pub log_level: LevelFilter,
+    /// How they are written.
+    pub log_format: LogFormat,
     /// Oddities in the environment that stop nothing, to be logged once the node has a log.
     pub warnings: Vec<String>,
 }
@@ -114,6 +117,7 @@ impl Default for Config {
             ready_requires_redis: false,
             redis_probe_interval: Duration::from_secs(2),
             log_level: LevelFilter::Info,
+            log_format: LogFormat::Text,
             warnings: Vec::new(),
         }
     }

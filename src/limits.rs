@@ -39,9 +39,6 @@ pub const BACKLOG: i32 = 65_535;
 /// a connection that is already waiting, so the loop has to ask again by itself.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Times that a connection cannot be accepted before it is told again: at one try each [`ACCEPT_PAUSE_MS`], a line per minute and loop.
-pub const ACCEPT_FAILURES_PER_LINE: u64 = 600;
-
 /// Bytes of a request head (RFC 9112 section 2). Beyond: 431. Twice what common servers allow, for long cookies.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -185,6 +182,15 @@ pub const LOG_BYTES_MAX: usize = 1024 * 1024;
 
 /// Characters of one message. Beyond, it is cut.
 pub const LOG_MESSAGE_CHARS_MAX: usize = 4096;
+
+/// Lines of one kind that may be logged at once. Beyond, they are counted and left out, but for one per [`LOG_KIND_INTERVAL_MS`].
+pub const LOG_KIND_BURST: u32 = 20;
+
+/// Milliseconds in which one line more of a kind may be logged: six a minute tell that something goes on, and leave the rest readable.
+pub const LOG_KIND_INTERVAL_MS: u64 = 10_000;
+
+/// Characters of a line that are kept to say what was left out.
+pub const LOG_SAMPLE_CHARS: usize = 200;
 
 /// Settings' range: connections of a node. One loop alone could hold them.
 pub const CONNECTIONS_MAX: usize = 16_000_000;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    let lines = match log_lines::start(config.log_level) {
+    let lines = match log_lines::start(config.log_level, config.log_format) {
         Ok(lines) => lines,
         Err(error) => {
             complain(&format!("the log cannot be started: {error}"));

@@ -241,8 +241,8 @@ fn announce(config: &Config, address: &str, tag: NodeTag, files: FileLimit, stat
         Some(redis) => log::info!("messages for other nodes go through Redis at {redis}; ids of this node begin with {tag}"),
     }
     let (connections, allowed) = (status.connections_max, connections_allowed(config, files));
-    log::info!("open files: limit {} (was {}), which allows {allowed} connections; this node takes {connections}", files.hard, files.soft);
-    log::info!("texto {version} listens on {address} with {loops} event loops");
+    log::info!(open_files_max = files.hard, connections_max = connections; "open files: limit {} (was {}), which allows {allowed} connections; this node takes {connections}", files.hard, files.soft);
+    log::info!(version, address:%, loops = loops.get(); "texto {version} listens on {address} with {loops} event loops");
 }
 
 /// Waits in a thread of its own until all loops have ended well, or the first has not, and then ends the waiting for signals.
@@ -266,7 +266,8 @@ fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxe
             }
             SIGTERM | SIGINT => {
                 supervisor::tell_stopping();
-                log::info!("texto stops: clients are closed over {:?}", config.drain_time);
+                let (connections, drain_time) = (status.connections.load(Ordering::Relaxed), config.drain_time);
+                log::info!(signal, connections; "texto stops: {connections} connections are closed over {drain_time:?}");
                 for mailbox in mailboxes {
                     mailbox.post(Post::Drain(config.drain_time));
                     mailbox.ring();

@@ -296,7 +296,8 @@ fn no_other_signal_disturbs_a_node() {
     };
     IGNORED.iter().for_each(|(_, number)| check(*number, false));
     TOLD.iter().for_each(|(_, number)| check(*number, true));
-    (libc::SIGRTMIN()..=libc::SIGRTMAX()).for_each(|number| check(number, true));
+    // The log leaves out what it has said often enough.
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).for_each(|number| check(number, number == libc::SIGRTMIN()));
 }
 
 /// A node whose standard error is read by nobody after the line that says where it listens.

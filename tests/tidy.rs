@@ -20,9 +20,9 @@ const NEIGHBOURS: [(&str, &str); 3] = [("runtime/exchange.rs", "broker"), ("runt
 /// Words that belong to certain modules or files alone.
 const HOMES: [(&str, &[&str]); 8] = [
     ("std::time::Instant", &["runtime/", "broker/", "server.rs"]),
-    // A clock that can be set back. Deadlines, rates and pauses go by the other one; this one only tells when the process began. (The log
-    // has its own, in simplelog.)
-    ("SystemTime", &["runtime/process.rs"]),
+    // A clock that can be set back. Deadlines, rates and pauses go by the other one; this one only tells when the process began,
+    // and when a line was logged.
+    ("SystemTime", &["runtime/process.rs", "runtime/log_lines.rs", "runtime/log_lines/"]),
     ("Instant::now", &["runtime/", "broker/", "server.rs"]),
     ("mio::", &["runtime/", "server.rs"]),
     ("std::net::", &["runtime/", "broker/", "server.rs", "config.rs", "config/"]),

@@ -9,9 +9,6 @@ use log::{debug, info, warn};
 /// next, and reasons that take turns with each attempt must not fill the log.
 const NEW_REASON_AFTER: Duration = Duration::from_secs(30);
 
-/// Time between two lines about the same kind of bad message. Whoever can publish can cause them, at any rate.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Says what becomes of one connection.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -57,25 +54,6 @@ impl Journal {
     }
 }
 
-/// Lets one complaint through per interval and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct Complaints {
-    last: Option<Instant>,
-    left_out: u64,
-}
-
-impl Complaints {
-    /// How many were left out since the last one that was let through, or `None` when this one is to be left out.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now - last < COMPLAINT_INTERVAL) {
-            self.left_out += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,18 +73,5 @@ mod tests {
         check(62, "refused", false);
         journal.up(&"here");
         assert!(journal.down(&"here", &"refused", start + Duration::from_secs(63)));
-    }
-
-    #[test]
-    fn complaints_are_limited_and_counted() {
-        let start = Instant::now();
-        let mut complaints = Complaints::default();
-        let mut check = |second, expected| assert_eq!(complaints.admit(start + Duration::from_secs(second)), expected);
-        check(0, Some(0));
-        check(0, None);
-        check(9, None);
-        check(10, Some(2));
-        check(11, None);
-        check(30, Some(1));
     }
 }

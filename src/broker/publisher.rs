@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use log::warn;
 use redis::{Connection, RedisError};
 
-use super::journal::Complaints;
 use super::link::{Failure, Session};
 use super::orders::Orders;
 use super::pipeline::Pipeline;
@@ -130,7 +129,6 @@ pub(super) struct PublishSession<L> {
     answer_timeout: Duration,
     orders: Arc<Orders>,
     probe: Arc<Probe>,
-    complaints: Complaints,
 }
 
 impl<L: Loops> Session for PublishSession<L> {
@@ -160,7 +158,7 @@ impl<L: Loops> PublishSession<L> {
         orders: Arc<Orders>,
         probe: Arc<Probe>,
     ) -> PublishSession<L> {
-        PublishSession { publisher, loops, answer_timeout, orders, probe, complaints: Complaints::default() }
+        PublishSession { publisher, loops, answer_timeout, orders, probe }
     }
 
     /// Turn after turn, until the connection breaks or it is time to move or to end. Each batch is settled before it is released.
@@ -204,7 +202,7 @@ impl<L: Loops> PublishSession<L> {
         }
         for entry in batch {
             let outcome = match self.fate(entry, now) {
-                Ok((_, due)) => pipeline.answer(due)?.map_err(|error| self.reject(&error)),
+                Ok((_, due)) => pipeline.answer(due)?.map_err(|error| Self::reject(&error)),
                 Err(refusal) => Err(refusal),
             };
             self.settle(entry, outcome);
@@ -260,10 +258,8 @@ impl<L: Loops> PublishSession<L> {
         shared.lock().queue.release(batch);
     }
 
-    fn reject(&mut self, error: &RedisError) -> Refusal {
-        if let Some(left_out) = self.complaints.admit(Instant::now()) {
-            warn!("Redis refused to publish a message: {error} ({left_out} more since the last such line)");
-        }
+    fn reject(error: &RedisError) -> Refusal {
+        warn!("Redis refused to publish a message: {error}");
         Refusal::Rejected
     }
 }

@@ -15,7 +15,6 @@ use log::warn;
 use redis::{Connection, PubSub, RedisError, Value};
 
 use super::Loops;
-use super::journal::Complaints;
 use super::link::{Failure, Session, io_kind};
 use super::orders::Orders;
 use super::probe::Probe;
@@ -38,7 +37,6 @@ pub(super) struct SubscribeSession<L> {
     publisher: Publisher,
     /// Redis has ended the subscription; which connection the publisher had then, and how long it had held.
     ended: Option<(u64, u64)>,
-    complaints: Complaints,
 }
 
 impl<L: Loops> Session for SubscribeSession<L> {
@@ -83,7 +81,7 @@ impl<L: Loops> SubscribeSession<L> {
         probe: Arc<Probe>,
         publisher: Publisher,
     ) -> SubscribeSession<L> {
-        SubscribeSession { tag, loops, status, orders, probe, publisher, ended: None, complaints: Complaints::default() }
+        SubscribeSession { tag, loops, status, orders, probe, publisher, ended: None }
     }
 
     /// Hands on message after message until the connection breaks, or it is time to move or to end.
@@ -140,8 +138,6 @@ impl<L: Loops> SubscribeSession<L> {
     /// Neither the channel nor the payload goes into the log: the one is somebody's address, the other what somebody said.
     fn complain(&mut self, garbage: Garbage, bytes: usize) {
         self.status.garbage.fetch_add(1, Relaxed);
-        if let Some(left_out) = self.complaints.admit(Instant::now()) {
-            warn!("dropped {bytes} bytes from Redis that are no message: {garbage} ({left_out} more since the last such line)");
-        }
+        warn!("dropped {bytes} bytes from Redis that are no message: {garbage}");
     }
 }

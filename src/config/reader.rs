@@ -244,7 +244,7 @@ mod tests {
     fn every_setting_is_read_from_its_flag_and_from_its_variable() {
         for setting in settings::all() {
             let default = (setting.show)(&Config::default());
-            let other = ["7", "600", "off", "none", "100000", "2097152", "error", "true"].into_iter().find(|text| {
+            let other = ["7", "600", "off", "none", "100000", "2097152", "error", "json", "true"].into_iter().find(|text| {
                 let mut config = Config::default();
                 (setting.set)(&mut config, text).is_ok() && config.check().is_ok() && (setting.show)(&config) != default
             });

@@ -242,15 +242,26 @@ const READINESS: [Setting; 2] = [
     },
 ];
 
-const LOG: [Setting; 1] = [Setting {
-    flag: "--log-level",
-    variable: "TEXTO_LOG_LEVEL",
-    metavar: "LEVEL",
-    help: "The least important lines to log: error, warn, info, debug or trace. They go to standard error.",
-    is_secret: false,
-    set: |config, text| put(&mut config.log_level, values::log_level(text)),
-    show: |config| values::show_log_level(config.log_level),
-}];
+const LOG: [Setting; 2] = [
+    Setting {
+        flag: "--log-level",
+        variable: "TEXTO_LOG_LEVEL",
+        metavar: "LEVEL",
+        help: "The least important lines to log: error, warn, info, debug or trace. They go to standard error.",
+        is_secret: false,
+        set: |config, text| put(&mut config.log_level, values::log_level(text)),
+        show: |config| values::show_log_level(config.log_level),
+    },
+    Setting {
+        flag: "--log-format",
+        variable: "TEXTO_LOG_FORMAT",
+        metavar: "FORMAT",
+        help: "How they are written: text for people, or json, one object per line, for programs.",
+        is_secret: false,
+        set: |config, text| put(&mut config.log_format, values::log_format(text)),
+        show: |config| values::show_log_format(config.log_format),
+    },
+];
 
 pub(super) const OUTBOX_SIZE: Setting = Setting {
     flag: "--outbox-size",

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use crate::runtime::log_lines::LogFormat;
+
 use super::{AdminAddress, Host};
 
 /// A value, or what is allowed instead.
@@ -203,6 +205,21 @@ pub(super) fn show_log_level(level: LevelFilter) -> String {
     level.as_str().to_ascii_lowercase()
 }
 
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text.to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json is allowed".to_owned()),
+    }
+}
+
+pub(super) fn show_log_format(format: LogFormat) -> String {
+    match format {
+        LogFormat::Text => "text".to_owned(),
+        LogFormat::Json => "json".to_owned(),
+    }
+}
+
 /// `10ms` as `10` and `ms`.
 fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()))
@@ -368,6 +385,12 @@ mod tests {
     fn log_levels_have_five_names() {
         let cases = [("error", Some("error")), ("WARN", Some("warn")), ("trace", Some("trace")), ("off", None), ("verbose", None)];
         check(log_level, show_log_level, &cases);
+    }
+
+    #[test]
+    fn log_formats_have_two_names() {
+        let cases = [("text", Some("text")), ("JSON", Some("json")), ("", None), ("xml", None)];
+        check(log_format, show_log_format, &cases);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use crate::histogram::Histogram;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
 use crate::limits::{ACCEPT_BATCH_MAX, DRAIN_STEP_MS, EVENTS_PER_TICK, MOVED_TO_TRIM, POSTS_KEPT, REFUSED_CONNECTIONS_MAX};
 use crate::wire::delivery::Settlement;
+use crate::wire::upgrade::Refusal;
 
 // Keys have a slot number of 24 bits in their lower half, so these are none.
 const LISTENER: Token = Token(usize::MAX);
@@ -65,6 +66,8 @@ pub struct EventLoop<M> {
     forwards: Vec<Forward>,
     settled: Vec<Settlement>,
     movements: Movements,
+    /// The handshakes refused that the log has told of.
+    told_refused: [u64; Refusal::LABELS.len()],
     /// Whether this loop has no client left, on a node that is about to stop.
     is_drained: bool,
 }
@@ -121,6 +124,7 @@ impl<M: MessageHandler> EventLoop<M> {
             forwards: Vec::new(),
             settled: Vec::new(),
             movements: Movements::default(),
+            told_refused: [0; Refusal::LABELS.len()],
             is_drained: false,
         })
     }
@@ -294,16 +298,32 @@ impl<M: MessageHandler> EventLoop<M> {
     }
 
     fn reap(&mut self) {
+        let before = self.hub.len();
         while let Some((socket, reason)) = self.hub.reap() {
             // Closing the descriptor also takes it out of the poll, without a call of its own.
             drop(socket);
-            log::debug!("a connection has ended: {}", reason.label());
+            log::debug!(reason = reason.label(); "a connection has ended: {}", reason.label());
             self.status.connections.fetch_sub(1, Ordering::Relaxed);
             self.movements.note(self.now);
+        }
+        if self.hub.len() < before {
+            self.tell_refused();
         }
         if let Some(moved) = self.movements.take_due(self.now) {
             self.tidy_up(moved);
         }
+    }
+
+    /// Says in the log which handshakes were refused. Each is the end of a connection, so it is enough to look when some are reaped.
+    fn tell_refused(&mut self) {
+        let refused = self.hub.tally().refused;
+        for (index, reason) in Refusal::LABELS.into_iter().enumerate() {
+            let count = refused[index] - self.told_refused[index];
+            if count > 0 {
+                log::info!(reason, count; "handshakes refused: {count} ({reason})");
+            }
+        }
+        self.told_refused = refused;
     }
 
     /// Gives back what connections needed to come and to go.

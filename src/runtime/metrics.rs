@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::process::Birth;
 use crate::histogram::Histogram;
 use crate::hub::Tally;
-use crate::limits::ACCEPT_FAILURES_PER_LINE;
 
 /// What the loops of a node share: counts, and whether it is about to stop.
 pub struct Status {
@@ -135,11 +134,10 @@ impl Status {
         self.loops.iter().map(|status| Numbers::from_cells(status.cells.iter().map(|cell| cell.load(Ordering::Relaxed)))).collect()
     }
 
-    /// Notes that a connection could not be accepted. Told at most once in a while: it comes in crowds.
+    /// Notes that a connection could not be accepted.
     pub fn note_accept_failure(&self, error: &io::Error) {
-        if self.accept_failures.fetch_add(1, Ordering::Relaxed).is_multiple_of(ACCEPT_FAILURES_PER_LINE) {
-            log::warn!("connections wait, because they cannot be accepted: {error}");
-        }
+        self.accept_failures.fetch_add(1, Ordering::Relaxed);
+        log::warn!("connections wait, because they cannot be accepted: {error}");
     }
 
     /// How often a connection could not be accepted.
