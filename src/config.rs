@@ -17,6 +17,7 @@
 //! config.check().expect("an outbox of 64 MiB holds a message of 16 MiB");
 //! ```
 
+mod edge;
 mod pages;
 mod reader;
 mod settings;
@@ -32,8 +33,11 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use crate::broker::address::Address;
+use crate::hub::ProxyProtocol;
 use crate::limits::{ENVELOPE_BYTES_MAX, LOOPS_MAX};
 use crate::runtime::log_lines::LogFormat;
+use crate::wire::address::Networks;
+use crate::wire::origin::Origins;
 
 pub use reader::{Command, read};
 use settings::Setting;
@@ -83,6 +87,22 @@ pub struct Config {
     pub ready_requires_redis: bool,
     /// Time between two messages that the node sends to itself through Redis.
     pub redis_probe_interval: Duration,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
+    /// Proxies that are believed when they say for whom they speak.
+    pub trusted_proxies: Networks,
+    /// Connections from one address; none: any number.
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Opening handshakes under way; none: any number.
+    pub max_handshakes: Option<NonZeroUsize>,
+    /// Connections taken per second; none: any number.
+    pub accept_rate: Option<NonZeroU32>,
+    /// Memory of the process above which new connections are refused; none: no limit.
+    pub max_memory: Option<NonZeroUsize>,
+    /// Origins whose pages may open WebSockets.
+    pub allowed_origins: Origins,
+    /// Whether limits are only counted.
+    pub limits_dry_run: bool,
     /// The least important lines that are logged.
     pub log_level: LevelFilter,
     /// How they are written.
@@ -116,6 +136,14 @@ impl Default for Config {
             publish_queue: 64 * 1024 * 1024,
             ready_requires_redis: false,
             redis_probe_interval: Duration::from_secs(2),
+            proxy_protocol: ProxyProtocol::Off,
+            trusted_proxies: Networks::default(),
+            max_connections_per_address: None,
+            max_handshakes: None,
+            accept_rate: None,
+            max_memory: None,
+            allowed_origins: Origins::default(),
+            limits_dry_run: false,
             log_level: LevelFilter::Info,
             log_format: LogFormat::Text,
             warnings: Vec::new(),
@@ -130,13 +158,33 @@ fn cores() -> NonZeroUsize {
 }
 
 impl Config {
-    /// The relations between settings, beyond the range of each: an outbox holds a message of the largest size and what is around it.
+    /// The relations between settings, beyond the range of each: an outbox holds a message of the largest size and what is around it, a
+    /// part of the connections is no more than all of them, and PROXY headers have somebody to come from.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_as(|setting| setting.flag)
     }
 
     /// [`Config::check`], with each setting called by its `name`: the flag or the variable, whichever set it.
     fn check_as(&self, name: impl Fn(&Setting) -> &'static str) -> Result<(), ConfigError> {
+        self.check_outbox(&name)?;
+        if let Some(most) = self.max_connections {
+            let whole = format!("{}, which is \"{most}\"", name(&settings::MAX_CONNECTIONS));
+            for part in [&edge::CONNECTIONS_PER_ADDRESS, &edge::HANDSHAKES] {
+                let shown = (part.show)(self);
+                if shown.parse::<usize>().is_ok_and(|part| part > most.get()) {
+                    return Err(ConfigError(format!("{} is \"{shown}\": no more is allowed than {whole}", name(part))));
+                }
+            }
+        }
+        if self.proxy_protocol != ProxyProtocol::Off && self.trusted_proxies.is_empty() {
+            let (mode, shown) = (name(&edge::PROXY_PROTOCOL), (edge::PROXY_PROTOCOL.show)(self));
+            let needed = name(&edge::TRUSTED_PROXIES);
+            return Err(ConfigError(format!("{mode} is \"{shown}\": only off is allowed while {needed} names nobody who is believed")));
+        }
+        Ok(())
+    }
+
+    fn check_outbox(&self, name: impl Fn(&Setting) -> &'static str) -> Result<(), ConfigError> {
         let needed = self.message_size.saturating_add(ENVELOPE_BYTES_MAX);
         if self.outbox_size >= needed {
             return Ok(());
@@ -215,5 +263,25 @@ mod tests {
         let told = "--outbox-size is \"5119\": at least 5KiB is allowed, 1KiB more than --message-size, which is \"4KiB\"";
         assert_eq!(config.check().unwrap_err().to_string(), told);
         assert_eq!(Config { outbox_size: 5120, ..config }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_part_of_the_connections_is_no_more_than_all() {
+        let (nine, ten) = (NonZeroUsize::new(9), NonZeroUsize::new(10));
+        let check = |config: Config, told: &str| assert_eq!(config.check().unwrap_err().to_string(), told);
+        let told = "--max-connections-per-address is \"10\": no more is allowed than --max-connections, which is \"9\"";
+        check(Config { max_connections: nine, max_connections_per_address: ten, ..Config::default() }, told);
+        let told = "--max-handshakes is \"10\": no more is allowed than --max-connections, which is \"9\"";
+        check(Config { max_connections: nine, max_handshakes: ten, ..Config::default() }, told);
+        let fits = Config { max_connections: ten, max_connections_per_address: ten, max_handshakes: ten, ..Config::default() };
+        assert_eq!(fits.check(), Ok(()));
+    }
+
+    #[test]
+    fn proxy_headers_need_somebody_who_is_believed() {
+        let config = Config { proxy_protocol: ProxyProtocol::Require, ..Config::default() };
+        let told = "--proxy-protocol is \"require\": only off is allowed while --trusted-proxies names nobody who is believed";
+        assert_eq!(config.check().unwrap_err().to_string(), told);
+        assert_eq!(Config { trusted_proxies: Networks::parse("unix").unwrap(), ..config }.check(), Ok(()));
     }
 }

@@ -45,6 +45,22 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Header fields in a request head. Beyond: 431. Browsers send about 15, proxies add a few.
 pub const HEADER_FIELDS_MAX: usize = 100;
 
+/// Bytes of a PROXY header, with its extensions. Beyond: 400. Balancers send some tens, and a few hundred where they add what they know of TLS.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
+/// Parts of the table in which connections are counted by address, each behind a lock of its own, so that loops seldom wait for each other.
+pub const ADDRESS_SHARDS: usize = 32;
+
+/// Messages above the rate that weigh as much as one below it. Who has sent as many for each that the rate allows in a second, and was not
+/// forgiven any by time, is closed with 1008.
+pub const EXCESS_MESSAGES: u32 = 4;
+
+/// Settings' range: networks that proxies are trusted in. Each connection's address is compared with all of them.
+pub const TRUSTED_NETWORKS_MAX: usize = 256;
+
+/// Settings' range: origins that may open WebSockets. Each handshake's is compared with all of them.
+pub const ALLOWED_ORIGINS_MAX: usize = 256;
+
 /// Bytes of the longest frame header (RFC 6455 section 5.2): 2, a length of 8, a mask of 4.
 pub const FRAME_HEADER_BYTES_MAX: usize = 14;
 
@@ -194,6 +210,15 @@ pub const LOG_SAMPLE_CHARS: usize = 200;
 
 /// Settings' range: connections of a node. One loop alone could hold them.
 pub const CONNECTIONS_MAX: usize = 16_000_000;
+
+/// Settings' range: connections that a node takes per second, far more than it can.
+pub const ACCEPT_RATE_MAX: u32 = 1_000_000;
+
+/// Settings' range: bytes of memory of the process. A node without clients has some 20 MiB.
+pub const MEMORY_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+
+/// Milliseconds between two looks at the memory of the process, which are made only as connections come. At most 100,000 come meanwhile.
+pub const MEMORY_LOOK_MS: u64 = 500;
 
 /// Settings' range: frames of one message.
 pub const MESSAGE_FRAGMENTS_MAX: u32 = 1_000_000;

@@ -24,7 +24,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::broker::{self, Broker};
 use crate::config::{AdminAddress, Config, Host};
-use crate::hub::{Hub, HubSettings, MessageHandler, Router};
+use crate::hub::{Gate, GateSettings, Hub, HubSettings, MessageHandler, Router};
 use crate::limits::{CONNECTIONS_PER_LOOP_MAX, DESCRIPTORS_PER_LOOP, REFUSED_CONNECTIONS_MAX, RESERVED_DESCRIPTORS, RESERVED_TABLE_MAX};
 use crate::runtime::admin::Admin;
 use crate::runtime::event_loop::{EventLoop, Prepared};
@@ -32,6 +32,7 @@ use crate::runtime::exchange::Exchange;
 use crate::runtime::listener::{self, Listener, ListeningSocket};
 use crate::runtime::mailbox::{Mailbox, Mailboxes, Post};
 use crate::runtime::metrics::Status;
+use crate::runtime::process;
 use crate::runtime::supervisor;
 use crate::runtime::sys::{self, FileLimit};
 use crate::runtime::unix_socket::{self, SocketFile};
@@ -73,14 +74,16 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
     let prepared = (0..config.loops.get()).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>()?;
     let mailboxes: Arc<[Mailbox]> = prepared.iter().map(Prepared::mailbox).collect();
     let files = sys::raise_file_limit();
-    let status = Arc::new(Status::new(config.loops.get(), connections_max(config, files)));
+    let status = Arc::new(Status::new(config.loops.get(), connections_max(config, files)).with_memory_max(config.max_memory));
+    let gate = Arc::new(Gate::new(gate_settings(config, files, &status)));
     let broker = start_broker(config, tag, &mailboxes)?;
     // A client of a node that has not subscribed yet would have an id to give away and miss what is sent to it, though Redis takes it.
     broker.iter().for_each(Broker::wait_for_first_attempts);
 
     let (end, ended) = channel();
     for (number, (prepared, socket)) in (0..=u8::MAX).zip(prepared.into_iter().zip(sockets)) {
-        let hub = Hub::new(hub_settings(config, Some(endpoint)), tag, number, IdSource::from_system()?, handler());
+        let hub =
+            Hub::new(hub_settings(config, Some(endpoint)), tag, number, IdSource::from_system()?, handler()).behind(Arc::clone(&gate));
         let exchange = Exchange::new(Mailboxes::new(Arc::clone(&mailboxes)), broker.as_ref().map(Broker::publisher));
         let event_loop = EventLoop::new(number, prepared, Listener::new(socket), hub, Some(exchange), Arc::clone(&status))?;
         let end = end.clone();
@@ -94,7 +97,7 @@ pub fn serve<M: MessageHandler + Send + 'static>(config: &Config, endpoint: &'st
 
     drop(end);
     let joiner = join_all(config.loops.get(), ended, signals.handle())?;
-    wait_for_end(signals, config, &status, &mailboxes);
+    wait_for_end(signals, config, &status, &gate, &mailboxes);
     let ended = joiner.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits for the event loops has panicked")));
     if let Some(broker) = broker {
         broker.stop();
@@ -179,6 +182,7 @@ fn start_admin(config: &Config, status: &Arc<Status>, mailboxes: &Arc<[Mailbox]>
     log::info!("/ready and /metrics are on {}", socket.local_addr()?);
     let admin = Admin::new(Arc::clone(status), Arc::clone(mailboxes), broker.map(Broker::status), config.ready_requires_redis);
     let hub = Hub::new(hub_settings(config, None), NodeTag::from_bits(0), 0, IdSource::from_system()?, admin);
+    let hub = hub.behind(Arc::new(Gate::new(GateSettings { connections_max: REFUSED_CONNECTIONS_MAX, ..GateSettings::default() })));
     let own_status = Arc::new(Status::new(1, REFUSED_CONNECTIONS_MAX));
     let event_loop = EventLoop::new(0, Prepared::new()?, Listener::new(socket), hub, None, own_status)?;
     thread::Builder::new().name("texto-admin".into()).spawn(move || event_loop.run())?;
@@ -196,6 +200,21 @@ fn hub_settings(config: &Config, endpoint: Option<&'static str>) -> HubSettings 
         close_timeout: close_timeout(config),
         ping_after: config.ping_after,
         pong_timeout: config.pong_timeout,
+    }
+}
+
+fn gate_settings(config: &Config, files: FileLimit, status: &Status) -> GateSettings {
+    let connections_max = status.connections_max;
+    GateSettings {
+        connections_max,
+        connections_possible: connections_max.max(connections_allowed(config, files)),
+        connections_per_address_max: config.max_connections_per_address,
+        handshakes_max: config.max_handshakes,
+        accept_rate_max: config.accept_rate,
+        allowed_origins: config.allowed_origins.clone(),
+        proxy_protocol: config.proxy_protocol,
+        trusted_proxies: config.trusted_proxies.clone(),
+        is_dry_run: config.limits_dry_run,
     }
 }
 
@@ -242,6 +261,12 @@ fn announce(config: &Config, address: &str, tag: NodeTag, files: FileLimit, stat
     }
     let (connections, allowed) = (status.connections_max, connections_allowed(config, files));
     log::info!(open_files_max = files.hard, connections_max = connections; "open files: limit {} (was {}), which allows {allowed} connections; this node takes {connections}", files.hard, files.soft);
+    if config.max_memory.is_some() && process::memory().is_none() {
+        log::warn!("--max-memory has no effect: this system does not tell the memory of a process");
+    }
+    if config.limits_dry_run {
+        log::warn!("--limits-dry-run is true: limits are counted in the metrics, and nothing is refused for them");
+    }
     log::info!(version, address:%, loops = loops.get(); "texto {version} listens on {address} with {loops} event loops");
 }
 
@@ -256,7 +281,7 @@ fn join_all(loops: usize, ended: Receiver<io::Result<()>>, signals: Handle) -> i
 }
 
 /// Returns when the loops have ended, mostly because a signal said so.
-fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxes: &[Mailbox]) {
+fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, gate: &Gate, mailboxes: &[Mailbox]) {
     for signal in signals.forever() {
         match signal {
             SIGTERM | SIGINT if status.is_draining.swap(true, Ordering::AcqRel) => {
@@ -266,7 +291,7 @@ fn wait_for_end(mut signals: Signals, config: &Config, status: &Status, mailboxe
             }
             SIGTERM | SIGINT => {
                 supervisor::tell_stopping();
-                let (connections, drain_time) = (status.connections.load(Ordering::Relaxed), config.drain_time);
+                let (connections, drain_time) = (gate.connections(), config.drain_time);
                 log::info!(signal, connections; "texto stops: {connections} connections are closed over {drain_time:?}");
                 for mailbox in mailboxes {
                     mailbox.post(Post::Drain(config.drain_time));

@@ -30,7 +30,7 @@
 //! A> close 1000 …            with this code and reason, both of which may be missing
 //! A> begin … more … last …   fragments of a text, each a line of its own
 //! A> frame 81 00 ff          a masked frame by its first byte and its payload
-//! A> bytes 00 ff             bytes
+//! A> bytes 00 ff             bytes; from a client that is not there they are the first on a new connection
 //!
 //! A< {…}                     gets this text message next
 //! A< ping / A< pong … / A< close 1000

@@ -81,7 +81,8 @@ impl Stage {
     }
 
     fn connect(&mut self, client: usize) {
-        let key = self.hub.open(client, client == CLIENTS - 1, self.now);
+        self.hub.gate().set_memory_short(client == CLIENTS - 1);
+        let key = self.hub.open(client, None, self.now).expect("few are refused at a time");
         self.accepted += 1;
         self.clients[client] = Some(Client { key, id: None, heard: Vec::new(), is_reading: true, is_upgraded: false });
         if client < CLIENTS - 1 {

@@ -244,8 +244,11 @@ mod tests {
     fn every_setting_is_read_from_its_flag_and_from_its_variable() {
         for setting in settings::all() {
             let default = (setting.show)(&Config::default());
-            let other = ["7", "600", "off", "none", "100000", "2097152", "error", "json", "true"].into_iter().find(|text| {
-                let mut config = Config::default();
+            // PROXY headers need somebody to come from.
+            let besides = if setting.flag == "--proxy-protocol" { "TEXTO_TRUSTED_PROXIES=unix " } else { "" };
+            let values = ["7", "off", "none", "accept", "unix", "null", "600", "100000", "2097152", "1GiB", "error", "json", "true"];
+            let other = values.into_iter().find(|text| {
+                let mut config = config("", besides);
                 (setting.set)(&mut config, text).is_ok() && config.check().is_ok() && (setting.show)(&config) != default
             });
             let other = if setting.is_secret { "127.0.0.1:6379" } else { other.expect(setting.flag) };
@@ -253,8 +256,8 @@ mod tests {
             (setting.set)(&mut expected, other).unwrap();
             let expected = (setting.show)(&expected);
             assert_ne!(expected, default, "{}", setting.flag);
-            assert_eq!((setting.show)(&config(&format!("{} {other}", setting.flag), "")), expected);
-            assert_eq!((setting.show)(&config("", &format!("{}={other}", setting.variable))), expected);
+            assert_eq!((setting.show)(&config(&format!("{} {other}", setting.flag), besides)), expected);
+            assert_eq!((setting.show)(&config("", &format!("{besides}{}={other}", setting.variable))), expected);
         }
     }
 

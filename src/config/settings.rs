@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::values::{self, Parsed};
-use super::{Address, Config};
+use super::{Address, Config, edge};
 use crate::limits::{
     CONNECTIONS_MAX, LOOPS_MAX, MESSAGE_BYTES_MAX, MESSAGE_FRAGMENTS_MAX, MESSAGE_RATE_MAX, OUTBOX_BYTES_MAX, PUBLISH_QUEUE_BYTES,
 };
@@ -33,9 +33,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// All settings, in groups as `--help` shows them.
-pub(super) const GROUPS: [(&str, &[Setting]); 6] = [
+pub(super) const GROUPS: [(&str, &[Setting]); 8] = [
     ("Addresses", &ADDRESSES),
+    ("Proxies", &edge::PROXIES),
     ("Capacity", &CAPACITY),
+    ("Limits", &edge::LIMITS),
     ("Messages", &MESSAGES),
     ("Times", &TIMES),
     ("Readiness", &READINESS),
@@ -108,15 +110,7 @@ const CAPACITY: [Setting; 4] = [
         set: |config, text| put(&mut config.loops, values::count(text, LOOPS_MAX)),
         show: |config| config.loops.to_string(),
     },
-    Setting {
-        flag: "--max-connections",
-        variable: "TEXTO_MAX_CONNECTIONS",
-        metavar: "NUMBER",
-        help: "Connections above which new ones are refused with 503; auto: as many as the limit on open files allows.",
-        is_secret: false,
-        set: |config, text| put(&mut config.max_connections, values::count_or_auto(text, CONNECTIONS_MAX)),
-        show: |config| values::show_count_or_auto(config.max_connections),
-    },
+    MAX_CONNECTIONS,
     OUTBOX_SIZE,
     Setting {
         flag: "--publish-queue",
@@ -153,7 +147,8 @@ const MESSAGES: [Setting; 4] = [
         flag: "--message-rate",
         variable: "TEXTO_MESSAGE_RATE",
         metavar: "NUMBER",
-        help: "Messages per second that one connection may send; 0: any number. One above it is answered with ERATE.",
+        help: "Messages per second that one connection may send; 0: any number. One above it is answered with ERATE, and who sends four \
+               seconds' worth above it is disconnected.",
         is_secret: false,
         set: |config, text| put(&mut config.message_rate, values::rate(text, MESSAGE_RATE_MAX)),
         show: |config| values::show_rate(config.message_rate),
@@ -263,6 +258,16 @@ const LOG: [Setting; 2] = [
     },
 ];
 
+pub(super) const MAX_CONNECTIONS: Setting = Setting {
+    flag: "--max-connections",
+    variable: "TEXTO_MAX_CONNECTIONS",
+    metavar: "NUMBER",
+    help: "Connections above which new ones are refused with 503; auto: as many as the limit on open files allows.",
+    is_secret: false,
+    set: |config, text| put(&mut config.max_connections, values::count_or_auto(text, CONNECTIONS_MAX)),
+    show: |config| values::show_count_or_auto(config.max_connections),
+};
+
 pub(super) const OUTBOX_SIZE: Setting = Setting {
     flag: "--outbox-size",
     variable: "TEXTO_OUTBOX_SIZE",
@@ -285,7 +290,7 @@ pub(super) const MESSAGE_SIZE: Setting = Setting {
 };
 
 /// Fills a field with what its parser made of a text.
-fn put<T>(field: &mut T, parsed: Parsed<T>) -> Parsed<()> {
+pub(super) fn put<T>(field: &mut T, parsed: Parsed<T>) -> Parsed<()> {
     *field = parsed?;
     Ok(())
 }

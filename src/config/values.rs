@@ -113,6 +113,28 @@ pub(super) fn show_count_or_auto(count: Option<NonZeroUsize>) -> String {
     count.map_or_else(|| "auto".to_owned(), |count| count.to_string())
 }
 
+/// A whole number up to `most`, where 0 is no limit.
+pub(super) fn count_or_any(text: &str, most: usize) -> Parsed<Option<NonZeroUsize>> {
+    let number = digits(text).and_then(|number| usize::try_from(number).ok()).filter(|number| *number <= most);
+    number.map(NonZeroUsize::new).ok_or_else(|| format!("a number from 1 to {most}, or 0 for no limit, is allowed"))
+}
+
+pub(super) fn show_count_or_any(count: Option<NonZeroUsize>) -> String {
+    count.map_or(0, NonZeroUsize::get).to_string()
+}
+
+/// A size in `range`, or `off`.
+pub(super) fn size_or_off(text: &str, range: RangeInclusive<usize>) -> Parsed<Option<NonZeroUsize>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    size(text, range).map(NonZeroUsize::new).map_err(|allowed| format!("off or {allowed}"))
+}
+
+pub(super) fn show_size_or_off(size: Option<NonZeroUsize>) -> String {
+    size.map_or_else(|| "off".to_owned(), |size| show_size(size.get()))
+}
+
 /// A whole number from 1 to `most`, for what is counted in 32 bits.
 pub(super) fn small_count(text: &str, most: u32) -> Parsed<u32> {
     let number = digits(text).and_then(|number| u32::try_from(number).ok()).filter(|number| (1..=most).contains(number));
@@ -252,6 +274,27 @@ mod tests {
             show_mode,
             &[("660", Some("660")), ("007", Some("007")), ("0660", None), ("66", None), ("668", None), ("", None), ("rwx", None)],
         );
+    }
+
+    #[test]
+    fn a_count_of_0_is_any_number_and_off_is_no_size() {
+        let count = |text: &str| count_or_any(text, 100);
+        check(
+            count,
+            show_count_or_any,
+            &[("0", Some("0")), ("7", Some("7")), ("100", Some("100")), ("101", None), ("-1", None), ("off", None)],
+        );
+        let size = |text: &str| size_or_off(text, 64 * 1024..=128 * 1024);
+        let cases = [
+            ("off", Some("off")),
+            ("64k", Some("64KiB")),
+            ("131072", Some("128KiB")),
+            ("0", None),
+            ("1", None),
+            ("129k", None),
+            ("", None),
+        ];
+        check(size, show_size_or_off, &cases);
     }
 
     #[test]

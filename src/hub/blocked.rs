@@ -102,7 +102,7 @@ mod tests {
     fn each_blocked_connection_is_counted_with_what_waits_for_it() {
         let mut hub = hub();
         let keys = [10, 20, 30].map(|left| {
-            let key = hub.open((), false, Moment::default());
+            let key = hub.open((), None, Moment::default()).expect("nothing is limited");
             hub.receive(key, &mut REQUEST.to_vec(), Moment::default());
             flush(&mut hub, left);
             key

@@ -24,6 +24,8 @@ pub enum CloseReason {
     SlowMessage,
     /// More was waiting for the client than allowed.
     SlowReader,
+    /// The client went on sending faster than allowed.
+    Flooding,
     /// The client was silent and did not answer a ping.
     Unresponsive,
     /// The node is about to stop.
@@ -36,7 +38,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [CloseReason; 13] = [
+    pub const ALL: [CloseReason; 14] = [
         CloseReason::ClosedByPeer,
         CloseReason::HungUp,
         CloseReason::SocketError,
@@ -46,6 +48,7 @@ impl CloseReason {
         CloseReason::TooManyFragments,
         CloseReason::SlowMessage,
         CloseReason::SlowReader,
+        CloseReason::Flooding,
         CloseReason::Unresponsive,
         CloseReason::Draining,
         CloseReason::Answered,
@@ -57,6 +60,7 @@ impl CloseReason {
         match self {
             CloseReason::SlowMessage => Some((1008, "the message took too long")),
             CloseReason::SlowReader => Some((1008, "too much is waiting to be read")),
+            CloseReason::Flooding => Some((1008, "too many messages in a short time")),
             CloseReason::Draining => Some((1012, "this node is about to stop")),
             CloseReason::Protocol
             | CloseReason::NotUtf8
@@ -83,6 +87,7 @@ impl CloseReason {
             CloseReason::TooManyFragments => "too_many_fragments",
             CloseReason::SlowMessage => "slow_message",
             CloseReason::SlowReader => "slow_reader",
+            CloseReason::Flooding => "flooding",
             CloseReason::Unresponsive => "unresponsive",
             CloseReason::Draining => "draining",
             CloseReason::Answered => "http_answered",

@@ -41,6 +41,23 @@ impl<S> Peers<S> {
         }
     }
 
+    /// Sends a client away that asks too much of the node. It is heard no more, but what it said before is answered first.
+    pub fn dismiss(&mut self, key: Key, reason: CloseReason) {
+        if self.has_unanswered(key) {
+            self.with_work(key, |work| work.farewell = Farewell::Dismiss);
+            self.begin_closing(key, Phase::AwaitingAnswers, reason);
+        } else {
+            self.dismiss_now(key, reason);
+        }
+    }
+
+    fn dismiss_now(&mut self, key: Key, reason: CloseReason) {
+        self.begin_closing(key, Phase::Lingering, reason);
+        if let Some((code, words)) = reason.close_frame() {
+            self.say_close(key, Some(code), words);
+        }
+    }
+
     fn fail_now(&mut self, key: Key, violation: Violation) {
         self.begin_closing(key, Phase::Lingering, violation.into());
         self.say_close(key, Some(violation.code()), violation.reason());
@@ -64,7 +81,7 @@ impl<S> Peers<S> {
     /// Says the last word, if there is one, and ends the connection when all is written.
     fn flush_and_end(&mut self, key: Key, farewell: Farewell) {
         match farewell {
-            Farewell::Nothing => {}
+            Farewell::Nothing | Farewell::Dismiss => {}
             Farewell::Close(code) => self.say_close(key, code, ""),
             Farewell::Fail(violation) => return self.fail_now(key, violation),
         }
@@ -104,6 +121,7 @@ impl<S> Peers<S> {
     pub(super) fn begin_closing(&mut self, key: Key, phase: Phase, reason: CloseReason) {
         let since = self.now.stamp();
         let is_unanswered = phase == Phase::AwaitingAnswers;
+        self.leave_opening(key);
         // Whether the client's Close is still to come, now or when all is answered.
         let awaits_close = phase == Phase::AwaitingClose || is_unanswered && reason.close_frame().is_some();
         let Some(peer) = self.peer_mut(key) else { return };
@@ -125,6 +143,7 @@ impl<S> Peers<S> {
 
     /// Ends the connection here and now. It is freed by `reap`, after the batch: until then an event for it may still be in hand.
     pub(super) fn end(&mut self, key: Key, reason: CloseReason) {
+        self.leave_opening(key);
         let Some(peer) = self.peer_mut(key) else { return };
         if peer.connection.is_listed() {
             self.unlist(key);
@@ -150,7 +169,8 @@ impl<S> Peers<S> {
         let reason = *reason;
         match farewell {
             Farewell::Nothing if reason.close_frame().is_some() => self.close(key, reason),
-            farewell => self.flush_and_end(key, farewell),
+            Farewell::Dismiss => self.dismiss_now(key, reason),
+            Farewell::Nothing | Farewell::Close(_) | Farewell::Fail(_) => self.flush_and_end(key, farewell),
         }
     }
 }

@@ -32,14 +32,25 @@ pub(super) struct Peer<S> {
 /// Where a connection stands.
 #[derive(Debug)]
 pub(super) enum Connection {
-    /// The request head is being read.
-    Opening { is_surplus: bool, since: Stamp, work: Option<Box<Work>> },
+    /// The request head is being read, or what comes before it.
+    Opening { first: First, since: Stamp, work: Option<Box<Work>> },
     /// The client has its session. `debt` is the message rate's; `heard` is when the last byte came.
     Open { is_pinged: bool, debt: u16, heard: Stamp, work: Option<Box<Work>> },
     /// It is coming to its end.
     Closing { phase: Phase, reason: CloseReason, since: Stamp, work: Option<Box<Work>> },
     /// It waits to be reaped.
     Closed { reason: CloseReason },
+}
+
+/// What a new connection has to say first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum First {
+    /// A request.
+    RequestHead,
+    /// For whom it speaks; it is a trusted proxy's.
+    ProxyHeader,
+    /// Nothing: it has come past the proxies.
+    Nothing,
 }
 
 /// What a closing connection waits for; see the picture above.
@@ -85,6 +96,8 @@ pub(super) enum Farewell {
     Close(Option<u16>),
     /// It broke a rule.
     Fail(Violation),
+    /// It did what no rule forbids, but the node: the reason has the words.
+    Dismiss,
 }
 
 /// What has come in and is not whole.
@@ -130,7 +143,7 @@ impl Connection {
     pub(super) fn is_heard(&self) -> bool {
         match self {
             Connection::Open { .. } => true,
-            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } => reason.close_frame().is_some(),
+            Connection::Closing { phase: Phase::AwaitingAnswers, reason, .. } => *reason == CloseReason::Draining,
             Connection::Opening { .. } | Connection::Closing { .. } | Connection::Closed { .. } => false,
         }
     }

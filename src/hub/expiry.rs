@@ -209,7 +209,7 @@ mod tests {
         let mut hub = hub(ping_after, pong_timeout);
         let start = Moment::from_millis(u64::from(u32::MAX) - 10_000);
         for _ in 0..CLIENTS {
-            let key = hub.open((), false, start);
+            let key = hub.open((), None, start).expect("nothing is limited");
             hub.receive(key, &mut REQUEST.to_vec(), start);
         }
         assert_eq!(flush(&mut hub), CLIENTS, "each has its response");

@@ -2,15 +2,74 @@
 //!
 //! Everything is decided from the bytes at hand; what is not whole is kept in the connection's box until more comes.
 
-use super::connection::{Connection, Farewell, Input, Phase};
-use super::{CloseReason, Hub, Key, Message, MessageHandler};
+use super::connection::{Connection, Farewell, First, Input, Peer, Phase};
+use super::{CloseReason, Hub, Introduction, Key, Limit, Message, MessageHandler, ProxyProtocol};
 use crate::limits::HEAD_BYTES_MAX;
 use crate::wire::message::{self, Event, Partial};
+use crate::wire::proxy::{self, Found};
 use crate::wire::upgrade::{self, Asked, Method, Opening, Refusal};
 
 impl<S, M: MessageHandler> Hub<S, M> {
+    /// The first bytes of a connection, or the next of them.
+    pub(super) fn receive_opening(&mut self, key: Key, first: First, bytes: &mut [u8]) {
+        match first {
+            First::RequestHead => self.receive_head(key, bytes),
+            First::ProxyHeader => self.receive_proxy_header(key, bytes),
+            First::Nothing => self.refuse_introduction(key, Introduction::Untrusted, "connections come through a proxy here"),
+        }
+    }
+
+    /// Bytes of a PROXY header, or of one that began before, and what follows it.
+    fn receive_proxy_header(&mut self, key: Key, bytes: &mut [u8]) {
+        let mut stored = self.take_head(key);
+        let bytes = match stored.is_empty() {
+            true => bytes,
+            false => {
+                stored.extend_from_slice(bytes);
+                &mut stored
+            }
+        };
+        let is_required = self.peers.gate.settings().proxy_protocol == ProxyProtocol::Require;
+        match proxy::read(bytes) {
+            Found::Incomplete => self.peers.with_work(key, |work| work.input = Input::Head(bytes.to_vec())),
+            Found::Malformed(what) => self.refuse_introduction(key, Introduction::Malformed, what),
+            Found::Absent if is_required => self.refuse_introduction(key, Introduction::Missing, "the PROXY header is missing"),
+            Found::Absent => {
+                self.peers.tally.count_introduction(Introduction::Absent);
+                self.begin_request(key, bytes);
+            }
+            Found::Header { len, client } => match self.peers.introduce(key, client) {
+                Ok(()) => self.begin_request(key, &mut bytes[len..]),
+                Err(limit) => self.refuse(key, limit.into(), Method::Get),
+            },
+        }
+    }
+
+    fn begin_request(&mut self, key: Key, bytes: &mut [u8]) {
+        if let Some(Peer { connection: Connection::Opening { first, .. }, .. }) = self.peers.peer_mut(key) {
+            *first = First::RequestHead;
+        }
+        match bytes {
+            [] => self.peers.release(key),
+            bytes => self.read_head(key, bytes),
+        }
+    }
+
+    fn refuse_introduction(&mut self, key: Key, introduction: Introduction, what: &'static str) {
+        self.peers.tally.count_introduction(introduction);
+        self.refuse(key, Refusal::Malformed(what), Method::Get);
+    }
+
+    fn take_head(&mut self, key: Key) -> Vec<u8> {
+        let stored = self.peers.peer_mut(key).and_then(|peer| peer.connection.work()).map(|work| std::mem::take(&mut work.input));
+        match stored {
+            Some(Input::Head(head)) => head,
+            Some(Input::None | Input::Message(_)) | None => Vec::new(),
+        }
+    }
+
     /// Bytes of a request head, or of one that began before.
-    pub(super) fn receive_head(&mut self, key: Key, bytes: &mut [u8]) {
+    fn receive_head(&mut self, key: Key, bytes: &mut [u8]) {
         let mut stored = Input::None;
         self.peers.with_work(key, |work| stored = std::mem::take(&mut work.input));
         let Input::Head(mut head) = stored else { return self.read_head(key, bytes) };
@@ -37,7 +96,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
                     }
                 };
             }
-            Asked::WebSocket(opening) => match self.admission(key) {
+            Asked::WebSocket(opening) => match self.admission(key, &opening) {
                 Err(refusal) => return self.refuse(key, refusal, Method::Get),
                 Ok(()) => {
                     self.switch(key, &opening);
@@ -48,12 +107,19 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.receive_frames(key, &mut bytes[head_len..]);
     }
 
-    fn admission(&self, key: Key) -> Result<(), Refusal> {
-        match self.peers.peer(key).map(|peer| &peer.connection) {
-            _ if self.drain.is_some() => Err(Refusal::Draining),
-            Some(Connection::Opening { is_surplus: true, .. }) => Err(Refusal::Full),
-            _ => Ok(()),
+    fn admission(&mut self, key: Key, opening: &Opening<'_>) -> Result<(), Refusal> {
+        let peers = &mut self.peers;
+        if self.drain.is_some() {
+            return Err(Refusal::Draining);
         }
+        if let Some(refusal) = peers.refusal(key) {
+            return Err(refusal);
+        }
+        if !peers.gate.settings().allowed_origins.allow(opening.origin) {
+            peers.gate.hit(Limit::Origin, &mut peers.tally)?;
+        }
+        peers.settle_visitor(key, |gate| opening.forwarded.client(&gate.settings().trusted_proxies))?;
+        Ok(())
     }
 
     /// The 101: from here on the client has a session.
@@ -62,6 +128,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
         if let Some(out) = self.peers.append(key) {
             opening.write(out);
         }
+        self.peers.leave_opening(key);
         if let Some(peer) = self.peers.peer_mut(key) {
             let work = peer.connection.work_place().and_then(Option::take);
             peer.connection = Connection::Open { is_pinged: false, debt: 0, heard: now, work };

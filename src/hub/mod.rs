@@ -9,9 +9,12 @@
 //! The hub knows WebSocket, not what is said on it: that is its handler's business, a type parameter. The socket `S` has no bound at all,
 //! so the hub cannot touch it; tests use `()`.
 //!
+//! What the hubs of a node share is the gate that connections come through: counts, and the limits on them.
+//!
 //! The order within a tick is the runtime's: first what came in, then deadlines, then each unsettled connection is written once, last
 //! the ended ones are reaped.
 
+mod arrivals;
 mod blocked;
 mod close_reason;
 mod closing;
@@ -19,7 +22,9 @@ mod connection;
 mod deadlines;
 mod directory;
 mod expiry;
+mod gate;
 mod intake;
+mod limit;
 mod outbox;
 mod peers;
 mod router;
@@ -28,17 +33,22 @@ mod tally;
 pub use close_reason::CloseReason;
 pub use deadlines::Moment;
 pub use directory::Directory;
+pub use gate::{Gate, GateSettings, ProxyProtocol};
+pub use limit::{Introduction, Limit};
 pub use outbox::Outbox;
-pub use peers::{Key, Peers};
+pub use peers::{Charge, Key, Peers};
 pub use router::{Forward, Route, Router};
 pub use tally::{HEARD, STATUSES, Tally};
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use connection::{Connection, Farewell, Peer, Phase};
 use deadlines::Deadlines;
 use expiry::Drain;
+use peers::DEBT_MAX;
 
 use crate::wire::delivery::{Delivery, Settlement};
 use crate::wire::id::{IdSource, NodeTag};
@@ -157,6 +167,11 @@ impl<S, M: MessageHandler> Hub<S, M> {
         &mut self.handler
     }
 
+    /// The gate that its connections come through.
+    pub fn gate(&self) -> &Gate {
+        &self.peers.gate
+    }
+
     /// The socket of a connection.
     pub fn socket(&mut self, key: Key) -> Option<&mut S> {
         self.peers.peer_mut(key).map(|peer| &mut peer.socket)
@@ -167,10 +182,18 @@ impl<S, M: MessageHandler> Hub<S, M> {
         self.peers.is_open(key)
     }
 
-    /// A connection has been accepted. One that is `is_surplus` is above the limit: it gets pages, but no session.
-    pub fn open(&mut self, socket: S, is_surplus: bool, now: Moment) -> Key {
+    /// The same hub behind a `gate`, which other hubs may share.
+    #[must_use]
+    pub fn behind(mut self, gate: Arc<Gate>) -> Hub<S, M> {
+        self.peers.gate = gate;
+        self
+    }
+
+    /// A connection has been accepted, from an address unless it came over a unix socket. One above a limit gets pages, but no session; and
+    /// when there are many of those, `None`: it is to be closed without a word.
+    pub fn open(&mut self, socket: S, peer: Option<IpAddr>, now: Moment) -> Option<Key> {
         self.peers.now = now;
-        self.peers.insert(socket, is_surplus)
+        self.peers.arrive(socket, peer)
     }
 
     /// `bytes` have come in; they are unmasked where they lie. Returns how many messages and control frames of an open
@@ -181,12 +204,13 @@ impl<S, M: MessageHandler> Hub<S, M> {
         let Some(peer) = self.peers.peer_mut(key) else { return 0 };
         let is_heard = peer.connection.is_heard();
         match &mut peer.connection {
-            Connection::Opening { .. } => {
-                self.receive_head(key, bytes);
+            Connection::Opening { first, .. } => {
+                let first = *first;
+                self.receive_opening(key, first, bytes);
                 0
             }
             Connection::Open { is_pinged, heard, debt, .. } => {
-                *debt = (*debt).saturating_sub(paid_back(heard.elapsed(now)));
+                *debt = pay_back(*debt, heard.elapsed(now));
                 *heard = now.stamp();
                 *is_pinged = false;
                 self.receive_frames(key, bytes)
@@ -307,7 +331,11 @@ impl<S, M: MessageHandler> Hub<S, M> {
     }
 }
 
-/// How much of a debt for messages time has paid back; see [`Peers::charge_message`].
-fn paid_back(millis: u64) -> u16 {
-    u16::try_from((millis << 15) / 1000).unwrap_or(u16::MAX)
+/// What is left of a debt for messages when time has paid it back; see [`Peers::charge_message`].
+///
+/// What is above a second's worth is for messages that were refused. It is paid first, and keeps nobody from sending once it is.
+fn pay_back(debt: u16, millis: u64) -> u16 {
+    let paid = u16::try_from(millis.saturating_mul(u64::from(DEBT_MAX)) / 1000).unwrap_or(u16::MAX);
+    let is_excessive = debt.saturating_sub(DEBT_MAX) > paid;
+    (if is_excessive { debt } else { debt.min(DEBT_MAX) }).saturating_sub(paid)
 }

@@ -6,15 +6,21 @@
 //! Invariants: an open client is listed in the directory, and so is one that leaves but is owed answers; a connection with bytes owed is
 //! unsettled or blocked; a closed one is in `ended` exactly once.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use slab::Slab;
 
 use super::HubSettings;
+use super::arrivals::Visitor;
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Peer, Work};
+use super::connection::{Connection, First, Peer, Work};
 use super::deadlines::Moment;
 use super::directory::Directory;
+use super::gate::{Gate, GateSettings};
+use super::limit::Limit;
 use super::tally::Tally;
-use crate::limits::{CONTROL_BYTES_MAX, FRAME_HEADER_BYTES_MAX, SPARES_KEPT, SPARES_MAX};
+use crate::limits::{CONTROL_BYTES_MAX, EXCESS_MESSAGES, FRAME_HEADER_BYTES_MAX, SPARES_KEPT, SPARES_MAX};
 use crate::wire::frame::{self, Kind};
 use crate::wire::id::{ClientId, IdSource, MessageId, NodeTag};
 
@@ -37,6 +43,24 @@ impl Key {
     pub fn from_bits(bits: u64) -> Key {
         Key { slot: bits as u32, generation: (bits >> 32) as u32 }
     }
+
+    pub(super) fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
+/// The debt for messages that a client may have: a second's.
+pub(super) const DEBT_MAX: u16 = 1 << 15;
+
+/// What becomes of a message, by the rate of its client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Charge {
+    /// It is taken.
+    Within,
+    /// It is refused.
+    Above,
+    /// It is refused, and the client is to be sent away.
+    FarAbove,
 }
 
 /// The connections of one hub.
@@ -49,6 +73,11 @@ pub struct Peers<S> {
     pub(super) unsettled: Vec<Key>,
     pub(super) ended: Vec<Key>,
     pub(super) blocked: Vec<Key>,
+    pub(super) gate: Arc<Gate>,
+    /// The connections that were refused when they came, by their slots; few at a time, see [`Gate::may_tell`].
+    pub(super) refused: HashMap<u32, Limit>,
+    /// Whose the connections are, by their slots, if that is counted.
+    pub(super) visitors: Vec<Visitor>,
     directory: Directory,
     ids: IdSource,
     tag: NodeTag,
@@ -69,6 +98,9 @@ impl<S> Peers<S> {
             unsettled: Vec::new(),
             ended: Vec::new(),
             blocked: Vec::new(),
+            gate: Arc::new(Gate::new(GateSettings::default())),
+            refused: HashMap::new(),
+            visitors: Vec::new(),
             directory: Directory::default(),
             ids,
             tag,
@@ -152,16 +184,26 @@ impl<S> Peers<S> {
     /// Whether the client may say one more message now, which it is charged for. Always, unless a rate is set.
     ///
     /// A leaky bucket: each message is a debt of a second divided by the rate, which time pays back; more than a second of it is too much.
-    pub fn charge_message(&mut self, key: Key) -> bool {
-        const SECOND: u32 = 1 << 15;
-        let Some(rate) = self.settings.message_rate_max else { return true };
-        let Some(Peer { connection: Connection::Open { debt, .. }, .. }) = self.peer_mut(key) else { return true };
-        let owed = u32::from(*debt) + SECOND / rate.get();
-        let is_within = owed <= SECOND;
-        if is_within {
-            *debt = owed as u16;
+    /// What is too much is a debt as well, though a smaller one, and a second of that ends the connection.
+    pub fn charge_message(&mut self, key: Key) -> Charge {
+        let Some(rate) = self.settings.message_rate_max else { return Charge::Within };
+        let is_dry_run = self.gate.settings().is_dry_run;
+        let Some(Peer { connection: Connection::Open { debt, .. }, .. }) = self.peer_mut(key) else { return Charge::Within };
+        let cost = u32::from(DEBT_MAX) / rate.get();
+        if u32::from(*debt) + cost <= u32::from(DEBT_MAX) {
+            *debt += cost as u16;
+            return Charge::Within;
         }
-        is_within
+        let excess = u16::try_from((cost / EXCESS_MESSAGES).max(1)).unwrap_or(u16::MAX);
+        let charged = debt.checked_add(excess);
+        if !is_dry_run {
+            *debt = charged.unwrap_or(u16::MAX);
+        }
+        match self.gate.hit(Limit::MessageRate, &mut self.tally) {
+            Ok(()) => Charge::Within,
+            Err(_) if charged.is_none() => Charge::FarAbove,
+            Err(_) => Charge::Above,
+        }
     }
 
     /// Where to append to the outbox of a connection that is not closed, whatever its state.
@@ -208,9 +250,9 @@ impl<S> Peers<S> {
         self.send(key, Kind::Pong, payload);
     }
 
-    pub(super) fn insert(&mut self, socket: S, is_surplus: bool) -> Key {
+    pub(super) fn insert(&mut self, socket: S, first: First) -> Key {
         let serial = self.ids.serial();
-        let connection = Connection::Opening { is_surplus, since: self.now.stamp(), work: None };
+        let connection = Connection::Opening { first, since: self.now.stamp(), work: None };
         let slot = self.slots.insert(Peer { serial, socket, connection });
         self.slots_end = self.slots_end.max(slot + 1);
         self.tally.accepted += 1;
@@ -255,6 +297,7 @@ impl<S> Peers<S> {
     pub(super) fn remove(&mut self, key: Key) -> Option<Peer<S>> {
         self.peer(key)?;
         let peer = self.slots.remove(key.slot as usize);
+        self.depart(key.slot);
         if self.slots.is_empty() {
             self.slots_end = 0;
         }
@@ -267,6 +310,8 @@ impl<S> Peers<S> {
         self.directory.shrink();
         self.slots.shrink_to_fit();
         self.slots_end = self.slots.iter().next_back().map_or(0, |(slot, _)| slot + 1);
+        self.visitors.truncate(self.slots_end);
+        self.visitors.shrink_to_fit();
         self.unsettled.shrink_to(SPARES_MAX);
         self.ended.shrink_to(SPARES_MAX);
         self.blocked.shrink_to(SPARES_MAX);
@@ -292,6 +337,9 @@ impl<S> Peers<S> {
         assert_eq!(listed.count(), self.directory.count());
         self.directory.check_invariants(|slot| self.slots[slot as usize].serial.hash());
         let mut blocked = 0;
+        assert!(self.refused.keys().all(|&slot| self.slots.contains(slot as usize)));
+        let mut visitors = self.visitors.iter().enumerate();
+        assert!(visitors.all(|(slot, visitor)| *visitor == Visitor::Unknown || self.slots.contains(slot)));
         for (slot, peer) in &self.slots {
             assert!(slot < self.slots_end);
             let key = Key { slot: slot as u32, generation: peer.serial.generation() };

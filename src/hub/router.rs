@@ -12,7 +12,7 @@
 //! that drew the same tag, so Redis is asked before the message is dropped.
 
 use super::tally::Heard;
-use super::{Key, Message, MessageHandler, Peers};
+use super::{Charge, CloseReason, Key, Message, MessageHandler, Peers};
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::wire::answer::{Answer, Body};
 use crate::wire::delivery::{Delivery, Request, Settlement};
@@ -121,7 +121,8 @@ impl MessageHandler for Router {
         };
         // A client that acknowledges what others send it must not run into a limit of its own.
         let is_notice = matches!(parsed, Ok(Envelope { said: Said::Ack | Said::Error, .. }));
-        let is_within_rate = is_notice || peers.charge_message(key);
+        let charge = if is_notice { Charge::Within } else { peers.charge_message(key) };
+        let is_within_rate = charge == Charge::Within;
         peers.tally.count_message(if is_within_rate { heard(&parsed) } else { Heard::Refused });
         match parsed {
             Ok(envelope) if !is_within_rate => reject(peers, &client, Some(envelope.id), Reject::TooManyMessages),
@@ -130,6 +131,9 @@ impl MessageHandler for Router {
             Ok(Envelope { id, said: Said::Registration }) => say(peers, &client, id, Body::Connection),
             Ok(Envelope { id, said: Said::Send { receiver, text } }) => self.route(peers, &client, id, receiver, text),
             Ok(Envelope { said: Said::Ack | Said::Error, .. }) => {}
+        }
+        if charge == Charge::FarAbove {
+            peers.dismiss(key, CloseReason::Flooding);
         }
     }
 

@@ -1,12 +1,13 @@
 //! What a hub counts. Plain numbers that only grow; the runtime copies them to where they can be read.
 
 use super::close_reason::CloseReason;
+use super::limit::{Introduction, Limit};
 use crate::wire::answer::Body;
 use crate::wire::reject::{CODES, Reject};
 use crate::wire::upgrade::Refusal;
 
 /// The HTTP statuses that a hub answers with, in the order in which they are counted.
-pub const STATUSES: [u16; 10] = [101, 200, 304, 400, 404, 405, 408, 426, 431, 503];
+pub const STATUSES: [u16; 12] = [101, 200, 304, 400, 403, 404, 405, 408, 426, 429, 431, 503];
 
 /// What clients say, in the order in which it is counted: the kinds that they may send, and what was refused whatever its kind.
 pub const HEARD: [&str; 5] = ["registration", "send", "ack", "error", "refused"];
@@ -58,6 +59,12 @@ pub struct Tally {
     pub heard: [u64; HEARD.len()],
     /// Messages put into the queues of clients, by [`Body::KINDS`].
     pub said: [u64; Body::KINDS.len()],
+    /// Limits run into, by [`Limit::ALL`].
+    pub limit_hits: [u64; Limit::ALL.len()],
+    /// Limits that would have been run into, in a dry run.
+    pub limit_hits_dry: [u64; Limit::ALL.len()],
+    /// What came of PROXY headers, by [`Introduction::ALL`].
+    pub introductions: [u64; Introduction::ALL.len()],
 }
 
 impl Tally {
@@ -79,7 +86,17 @@ impl Tally {
             self.deliveries,
             self.deliveries_dropped,
         ];
-        let rest: [&[u64]; 6] = [&self.responses, &self.closed, &self.rejects, &self.refused, &self.heard, &self.said];
+        let rest: [&[u64]; 9] = [
+            &self.responses,
+            &self.closed,
+            &self.rejects,
+            &self.refused,
+            &self.heard,
+            &self.said,
+            &self.limit_hits,
+            &self.limit_hits_dry,
+            &self.introductions,
+        ];
         let mut cells = [0; Tally::CELLS];
         let values = single.iter().chain(rest.into_iter().flatten());
         cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = *value);
@@ -108,6 +125,9 @@ impl Tally {
             refused: std::array::from_fn(|_| next()),
             heard: std::array::from_fn(|_| next()),
             said: std::array::from_fn(|_| next()),
+            limit_hits: std::array::from_fn(|_| next()),
+            limit_hits_dry: std::array::from_fn(|_| next()),
+            introductions: std::array::from_fn(|_| next()),
         }
     }
 
@@ -130,6 +150,11 @@ impl Tally {
         self.closed[reason as usize] += 1;
     }
 
+    /// Counts what came of a PROXY header.
+    pub(super) fn count_introduction(&mut self, introduction: Introduction) {
+        self.introductions[introduction as usize] += 1;
+    }
+
     /// Counts a refused request.
     pub fn count_reject(&mut self, reject: Reject) {
         self.rejects[reject.code_index()] += 1;
@@ -145,6 +170,6 @@ mod tests {
         let cells = std::array::from_fn(|index| index as u64 + 1);
         let tally = Tally::from_cells(&cells);
         assert_eq!(tally.cells(), cells);
-        assert_eq!((tally.accepted, tally.said[Body::KINDS.len() - 1]), (1, Tally::CELLS as u64));
+        assert_eq!((tally.accepted, tally.introductions[Introduction::ALL.len() - 1]), (1, Tally::CELLS as u64));
     }
 }

@@ -93,7 +93,7 @@ impl Admin {
         exposition.gauge("waiting_bytes", "Bytes that wait for slow readers.", all.waiting_bytes);
         let failures = "Times that a connection could not be accepted, mostly for want of a file descriptor.";
         exposition.counter("accept_failures_total", failures, self.status.accept_failures());
-        let dropped = "Connections closed without a word, because too many others were being told that the node is full.";
+        let dropped = "Connections closed without a word, because too many others above a limit were being told so.";
         exposition.counter("connections_dropped_total", dropped, self.status.dropped.load(Ordering::Relaxed));
     }
 }

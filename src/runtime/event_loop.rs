@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ use super::reader::Reader;
 use super::sys;
 use crate::histogram::Histogram;
 use crate::hub::{AfterWrite, Forward, Hub, Key, MessageHandler, Moment};
-use crate::limits::{ACCEPT_BATCH_MAX, DRAIN_STEP_MS, EVENTS_PER_TICK, MOVED_TO_TRIM, POSTS_KEPT, REFUSED_CONNECTIONS_MAX};
+use crate::limits::{ACCEPT_BATCH_MAX, DRAIN_STEP_MS, EVENTS_PER_TICK, MOVED_TO_TRIM, POSTS_KEPT};
 use crate::wire::delivery::Settlement;
 use crate::wire::upgrade::Refusal;
 
@@ -110,9 +110,9 @@ impl<M: MessageHandler> EventLoop<M> {
             listener,
             mailbox: prepared.mailbox,
             exchange,
+            started: status.started,
             status,
             hub,
-            started: Instant::now(),
             woken: Duration::ZERO,
             now: Moment::default(),
             ticks: Histogram::default(),
@@ -191,29 +191,28 @@ impl<M: MessageHandler> EventLoop<M> {
         if self.events.iter().any(|event| event.token() == LISTENER) {
             self.listener.wake();
         }
+        if let Some(watch) = self.status.memory_watch.as_ref().filter(|_| self.listener.is_ready(self.now)) {
+            watch.look(self.now, self.hub.gate());
+        }
         for _ in 0..ACCEPT_BATCH_MAX {
             // Who has come in comes first, and who is gone is buried before his place would have to be made twice.
             if self.reader.is_crowded() || !self.listener.is_ready(self.now) {
                 return;
             }
             match self.listener.accept(self.now) {
-                Accepted::Connection(stream) => self.admit(stream),
+                Accepted::Connection(stream, peer) => self.admit(stream, peer),
                 Accepted::Nothing => return,
                 Accepted::Failed(error) => return self.status.note_accept_failure(&error),
             }
         }
     }
 
-    fn admit(&mut self, stream: TcpStream) {
+    fn admit(&mut self, stream: TcpStream, peer: Option<IpAddr>) {
         self.movements.note(self.now);
-        let before = self.status.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= self.status.connections_max + REFUSED_CONNECTIONS_MAX {
-            self.status.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(key) = self.hub.open(stream, peer, self.now) else {
             self.status.dropped.fetch_add(1, Ordering::Relaxed);
             return;
-        }
-        let is_surplus = before >= self.status.connections_max;
-        let key = self.hub.open(stream, is_surplus, self.now);
+        };
         let Some(stream) = self.hub.socket(key) else { return };
         // Once and for all: an idle connection costs no further call, and a busy one none but its reads and writes.
         if let Err(error) = self.poll.registry().register(stream, token(key), Interest::READABLE | Interest::WRITABLE) {
@@ -303,7 +302,6 @@ impl<M: MessageHandler> EventLoop<M> {
             // Closing the descriptor also takes it out of the poll, without a call of its own.
             drop(socket);
             log::debug!(reason = reason.label(); "a connection has ended: {}", reason.label());
-            self.status.connections.fetch_sub(1, Ordering::Relaxed);
             self.movements.note(self.now);
         }
         if self.hub.len() < before {

@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write as _};
 
 use crate::histogram::Histogram;
-use crate::hub::{CloseReason, HEARD, STATUSES, Tally};
+use crate::hub::{CloseReason, HEARD, Introduction, Limit, STATUSES, Tally};
 use crate::wire::answer::Body;
 use crate::wire::reject::CODES;
 use crate::wire::upgrade::Refusal;
@@ -104,8 +104,23 @@ impl Exposition {
         self.messages(tally);
         let rejects = CODES.into_iter().zip(tally.rejects);
         self.counters("errors_total", "Requests answered with an error, by its code.", "code", rejects);
+        self.limits(tally);
         self.counter("pings_received_total", "Pings from clients.", tally.pings_received);
         self.counter("pings_sent_total", "Pings to silent clients.", tally.pings_sent);
+    }
+
+    fn limits(&mut self, tally: &Tally) {
+        const NAME: &str = "limit_hits_total";
+        let help = "Times that a limit was run into, by limit. Those not enforced were let through: a dry run refuses nothing.";
+        self.family(NAME, "counter", help);
+        for (hits, enforced) in [(tally.limit_hits, true), (tally.limit_hits_dry, false)] {
+            for (limit, count) in Limit::ALL.into_iter().zip(hits) {
+                self.sample(NAME, &format!("{{limit=\"{}\",enforced=\"{enforced}\"}}", limit.label()), count);
+            }
+        }
+        let results = Introduction::ALL.into_iter().map(Introduction::label).zip(tally.introductions);
+        let help = "Connections by what came of their PROXY header, if one was awaited.";
+        self.counters("proxy_headers_total", help, "result", results);
     }
 
     fn messages(&mut self, tally: &Tally) {

@@ -2,7 +2,7 @@
 //! listening socket, where it is not for a node to open more of them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::limits::{ACCEPT_PAUSE_MS, BACKLOG};
 
 /// What accepting came to.
 pub enum Accepted {
-    /// A connection.
-    Connection(TcpStream),
+    /// A connection, and the address that it comes from, unless it came over a unix socket.
+    Connection(TcpStream, Option<IpAddr>),
     /// There is none waiting.
     Nothing,
     /// There may be one, but it cannot be had now, mostly for want of a descriptor. Ask again later.
@@ -101,12 +101,12 @@ enum Inner {
 }
 
 impl Inner {
-    fn accept(&self) -> io::Result<TcpStream> {
+    fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
         match self {
-            Inner::Tcp(listener) => listener.accept().map(|(stream, _)| stream),
+            Inner::Tcp(listener) => listener.accept().map(|(stream, peer)| (stream, Some(peer.ip()))),
             // What is called a TcpStream here is a descriptor that is read, written and shut down, and these three are the same for every
             // stream socket. So a slot of the hub has one type of socket, of four bytes, and nothing is asked per read.
-            Inner::Unix(listener) => listener.accept().map(|(stream, _)| TcpStream::from(OwnedFd::from(stream))),
+            Inner::Unix(listener) => listener.accept().map(|(stream, _)| (TcpStream::from(OwnedFd::from(stream)), None)),
         }
     }
 }
@@ -158,7 +158,7 @@ impl Listener {
         self.paused_until = None;
         loop {
             match self.inner.accept() {
-                Ok(stream) => return Accepted::Connection(stream),
+                Ok((stream, peer)) => return Accepted::Connection(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
                     return Accepted::Nothing;

@@ -4,23 +4,28 @@
 //! How many connections there are is read from the slab at that moment, so it cannot drift.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
+use super::memory::MemoryWatch;
 use super::process::Birth;
 use crate::histogram::Histogram;
 use crate::hub::Tally;
 
 /// What the loops of a node share: counts, and whether it is about to stop.
 pub struct Status {
-    /// Connections of all loops, counted to know whether the node is full.
-    pub connections: AtomicUsize,
     /// Connections that the node may hold.
     pub connections_max: usize,
+    /// What the times of its loops count from.
+    pub started: Instant,
+    /// Looks at the memory of the process, if that is limited.
+    pub memory_watch: Option<MemoryWatch>,
     /// Whether the node is about to stop.
     pub is_draining: AtomicBool,
     /// How the process was before it had connections.
     pub birth: Birth,
-    /// Connections closed without a word, because too many others were being told that the node is full.
+    /// Connections closed without a word, because too many others above a limit were being told so.
     pub dropped: AtomicU64,
     accept_failures: AtomicU64,
     drained: AtomicUsize,
@@ -92,8 +97,9 @@ impl Status {
     pub fn new(loops: usize, connections_max: usize) -> Status {
         let loop_status = || LoopStatus { answered: AtomicU64::new(0), cells: std::array::from_fn(|_| AtomicU64::new(0)) };
         Status {
-            connections: AtomicUsize::new(0),
             connections_max,
+            started: Instant::now(),
+            memory_watch: None,
             is_draining: AtomicBool::new(false),
             birth: Birth::now(),
             dropped: AtomicU64::new(0),
@@ -102,6 +108,13 @@ impl Status {
             asked: AtomicU64::new(0),
             loops: (0..loops).map(|_| loop_status()).collect(),
         }
+    }
+
+    /// The same for a node whose memory is limited, unless `bytes_max` is none.
+    #[must_use]
+    pub fn with_memory_max(mut self, bytes_max: Option<NonZeroUsize>) -> Status {
+        self.memory_watch = bytes_max.map(|most| MemoryWatch::new(most.get() as u64));
+        self
     }
 
     /// For loop `number` alone: makes its numbers known.

@@ -9,6 +9,7 @@ pub mod health;
 pub mod listener;
 pub mod log_lines;
 pub mod mailbox;
+pub mod memory;
 pub mod metrics;
 pub mod movements;
 pub mod process;

@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use super::listener::ListeningSocket;
 use super::mailbox::Mailbox;
-use super::metrics::Status;
+use super::metrics::{Numbers, Status};
 
 /// How often within the time of the watchdog the loops are asked whether they turn: one that was busy for a moment gets another chance.
 const QUESTIONS_PER_TIMEOUT: u32 = 4;
@@ -79,7 +79,7 @@ fn look(status: &Status, mailboxes: &[Mailbox], interval: Duration) {
         log::error!("an event loop has stood still for {interval:?}: the watchdog is not told that this node is alive");
         return;
     }
-    let connections = status.connections.load(Ordering::Relaxed);
+    let connections = Numbers::sum(&status.loops()).connections;
     let does = if status.is_draining.load(Ordering::Acquire) { "closes its clients" } else { "serves" };
     tell(&[NotifyState::Watchdog, NotifyState::Status(&format!("{does}; {connections} connections"))]);
 }
@@ -98,7 +98,6 @@ fn tell(what: &[NotifyState<'_>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::metrics::Numbers;
 
     #[test]
     fn a_node_is_alive_when_all_its_loops_have_turned() {

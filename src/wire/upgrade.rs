@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use httparse::{EMPTY_HEADER, Header, Status};
 use tungstenite::handshake::derive_accept_key;
 
+use super::forwarded::Forwarded;
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX, RETRY_AFTER_SECONDS};
 
 /// What the first bytes of a connection ask for.
@@ -59,6 +60,10 @@ pub struct Opening<'a> {
     pub head_len: usize,
     /// What follows the `?` in the target, or nothing.
     pub query: &'a str,
+    /// Which page's script asks, if a browser does.
+    pub origin: Option<&'a [u8]>,
+    /// For whom it is asked, if a proxy asks.
+    pub forwarded: Forwarded<'a>,
     /// The value of `Sec-WebSocket-Accept`.
     accept: String,
 }
@@ -82,6 +87,8 @@ impl Opening<'_> {
 pub enum Refusal {
     /// 400: what is wrong.
     Malformed(&'static str),
+    /// 403: a page that is not allowed to.
+    ForbiddenOrigin,
     /// 404.
     NotFound,
     /// 405, with the methods that are allowed.
@@ -92,10 +99,16 @@ pub enum Refusal {
     NotAnUpgrade,
     /// 426: a version of the protocol other than 13.
     WrongVersion,
+    /// 429: there are too many connections from this address.
+    TooManyFromAddress,
     /// 431: the head is too large.
     TooLarge,
     /// 503: the node holds as many connections as it may.
     Full,
+    /// 503: connections come faster than the node may take them.
+    Busy,
+    /// 503: the node has no memory to spare.
+    ShortOfMemory,
     /// 503: the node is about to stop.
     Draining,
 }
@@ -104,32 +117,51 @@ impl Refusal {
     fn status(self) -> &'static str {
         match self {
             Refusal::Malformed(_) => "400 Bad Request",
+            Refusal::ForbiddenOrigin => "403 Forbidden",
             Refusal::NotFound => "404 Not Found",
             Refusal::MethodNotAllowed(_) => "405 Method Not Allowed",
             Refusal::TooSlow => "408 Request Timeout",
             Refusal::NotAnUpgrade | Refusal::WrongVersion => "426 Upgrade Required",
+            Refusal::TooManyFromAddress => "429 Too Many Requests",
             Refusal::TooLarge => "431 Request Header Fields Too Large",
-            Refusal::Full | Refusal::Draining => "503 Service Unavailable",
+            Refusal::Full | Refusal::Busy | Refusal::ShortOfMemory | Refusal::Draining => "503 Service Unavailable",
         }
     }
 
     fn explanation(self) -> &'static str {
         match self {
             Refusal::Malformed(what) => what,
+            Refusal::ForbiddenOrigin => "pages from this origin may not connect here",
             Refusal::NotFound => "there is nothing under this path",
             Refusal::MethodNotAllowed(_) => "this method is not allowed here",
             Refusal::TooSlow => "the request took too long",
             Refusal::NotAnUpgrade => "this path speaks WebSocket only",
             Refusal::WrongVersion => "Sec-WebSocket-Version must be 13",
             Refusal::TooLarge => "the request has too many header fields or too long ones",
+            Refusal::TooManyFromAddress => "too many connections from your address",
             Refusal::Full => "too many connections at the moment",
+            Refusal::Busy => "too many new connections at the moment",
+            Refusal::ShortOfMemory => "no memory for more connections at the moment",
             Refusal::Draining => "this node is about to stop",
         }
     }
 
     /// The value of the label `reason` in the metrics of each kind, in the order in which they are counted.
-    pub const LABELS: [&str; 9] =
-        ["malformed", "not_found", "method_not_allowed", "too_slow", "not_an_upgrade", "wrong_version", "too_large", "full", "draining"];
+    pub const LABELS: [&str; 13] = [
+        "malformed",
+        "not_found",
+        "method_not_allowed",
+        "too_slow",
+        "not_an_upgrade",
+        "wrong_version",
+        "too_large",
+        "full",
+        "draining",
+        "forbidden_origin",
+        "too_many_from_address",
+        "busy",
+        "short_of_memory",
+    ];
 
     /// Where the label stands in [`Refusal::LABELS`].
     pub fn label_index(self) -> usize {
@@ -143,6 +175,10 @@ impl Refusal {
             Refusal::TooLarge => 6,
             Refusal::Full => 7,
             Refusal::Draining => 8,
+            Refusal::ForbiddenOrigin => 9,
+            Refusal::TooManyFromAddress => 10,
+            Refusal::Busy => 11,
+            Refusal::ShortOfMemory => 12,
         }
     }
 
@@ -158,8 +194,10 @@ impl Refusal {
             Refusal::MethodNotAllowed(allowed) => write!(extra, "Allow: {allowed}\r\n"),
             Refusal::NotAnUpgrade => write!(extra, "Upgrade: websocket\r\n"),
             Refusal::WrongVersion => write!(extra, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"),
-            Refusal::Full | Refusal::Draining => write!(extra, "Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
-            Refusal::Malformed(_) | Refusal::NotFound | Refusal::TooSlow | Refusal::TooLarge => Ok(()),
+            Refusal::TooManyFromAddress | Refusal::Full | Refusal::Busy | Refusal::ShortOfMemory | Refusal::Draining => {
+                write!(extra, "Retry-After: {RETRY_AFTER_SECONDS}\r\n")
+            }
+            Refusal::Malformed(_) | Refusal::ForbiddenOrigin | Refusal::NotFound | Refusal::TooSlow | Refusal::TooLarge => Ok(()),
         }
         .expect("a String takes everything");
         let body = format!("{}\n", self.explanation());
@@ -274,7 +312,8 @@ fn decide<'a>(request: &httparse::Request<'_, 'a>, head_len: usize, endpoint: Op
         return Err(Refusal::MethodNotAllowed("GET"));
     }
     let accept = fields.check_upgrade()?;
-    Ok(Asked::WebSocket(Opening { head_len, query, accept }))
+    let origin = fields.only("origin", "Origin is there twice")?;
+    Ok(Asked::WebSocket(Opening { head_len, query, origin, forwarded: fields.forwarded(), accept }))
 }
 
 /// The path and the query of a request target in origin form or absolute form (RFC 9112 section 3.2).
@@ -314,6 +353,10 @@ impl<'b> Fields<'_, 'b> {
         self.all(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    fn forwarded(&self) -> Forwarded<'b> {
+        Forwarded { chain: self.all("x-forwarded-for").collect(), real_ip: self.all("x-real-ip").last() }
     }
 
     /// RFC 9112 section 3.2: one `Host`, which HTTP/1.0 did not know.
@@ -414,6 +457,7 @@ mod tests {
             ("", &doubled_key, 400),
             ("Host", &[], 400),
             ("", &["Host: other"], 400),
+            ("", &["Origin: https://a.example", "Origin: https://b.example"], 400),
             ("", &["Content-Length: 5"], 400),
             ("", &["Transfer-Encoding: chunked"], 400),
         ] {
@@ -461,7 +505,7 @@ mod tests {
     #[test]
     fn the_first_parameter_of_a_name_counts() {
         let check = |query: &str, expected: bool| {
-            let opening = Opening { head_len: 0, query, accept: String::new() };
+            let opening = Opening { head_len: 0, query, origin: None, forwarded: Forwarded::default(), accept: String::new() };
             assert_eq!(opening.has_parameter("nogreet"), expected, "{query}");
         };
         for query in ["nogreet=1", "a=b&nogreet=0", "nogreet=false", "nogreet=1&nogreet=", "nogree%74=1", "nogreet=%20"] {
@@ -490,7 +534,11 @@ mod tests {
         check(Refusal::WrongVersion, "426", "\r\nSec-WebSocket-Version: 13\r\n");
         check(Refusal::TooLarge, "431", "");
         check(Refusal::Full, "503", "\r\nRetry-After: 5\r\n");
+        check(Refusal::Busy, "503", "\r\nRetry-After: 5\r\n");
+        check(Refusal::ShortOfMemory, "503", "\r\nRetry-After: 5\r\n");
         check(Refusal::Draining, "503", "\r\nRetry-After: 5\r\n");
+        check(Refusal::TooManyFromAddress, "429", "\r\nRetry-After: 5\r\n");
+        check(Refusal::ForbiddenOrigin, "403", "");
     }
 
     #[test]

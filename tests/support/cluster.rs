@@ -2,9 +2,12 @@
 //! What lies between the nodes is in `toy_redis.rs`.
 
 use std::collections::{HashSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use texto::hub::{AfterWrite, CloseReason, Forward, Hub, HubSettings, Key, MessageHandler, Moment, Route, Router};
+use texto::hub::{AfterWrite, CloseReason, Forward, Gate, GateSettings, Hub, HubSettings, Key, MessageHandler, Moment, Route, Router};
 use texto::wire::delivery::{Delivery, Refusal, Request, Settlement};
 use texto::wire::id::{IdSource, NodeTag};
 use texto::wire::message::Limits;
@@ -129,10 +132,11 @@ impl Cluster {
     fn new_node(&mut self, loops: usize, dice: &mut Random) -> Node {
         let is_twin = !self.nodes.is_empty() && dice.one_in(5);
         let tag = if is_twin { self.nodes[0].tag } else { self.ids.node_tag() };
+        let gate = Arc::new(Gate::new(gate_settings()));
         let new_loop = |number: usize| {
             let router = Router::new(loops, self.has_broker, &[]);
             let ids = IdSource::seeded(dice.bits());
-            let hub = Hub::new(self.settings.clone(), tag, number as u8, ids, router);
+            let hub = Hub::new(self.settings.clone(), tag, number as u8, ids, router).behind(Arc::clone(&gate));
             Loop { hub, mailbox: VecDeque::new(), counted: Counted::default() }
         };
         let loops = (0..loops).map(new_loop).collect();
@@ -152,7 +156,10 @@ impl Cluster {
     pub(crate) fn open(&mut self, place: (usize, usize), is_surplus: bool) -> usize {
         let (client, now) = (self.wires.len(), self.now);
         let event_loop = self.at(place);
-        let key = event_loop.hub.open(client, is_surplus, now);
+        event_loop.hub.gate().set_memory_short(is_surplus);
+        // Some come from one address, most from another each.
+        let peer = IpAddr::V4(Ipv4Addr::from_bits(client as u32 * u32::from(client % 3 != 0)));
+        let key = event_loop.hub.open(client, Some(peer), now).expect("few are refused at a time");
         event_loop.counted.opened += 1;
         self.wires.push(Wire {
             place,
@@ -347,9 +354,16 @@ impl Cluster {
             keys.retain(|&key| event_loop.hub.owed(key).is_some());
             assert!(event_loop.hub.is_empty() && keys.is_empty(), "{} connections are left over", event_loop.hub.len());
             assert!(event_loop.hub.handler().forwards().is_none_or(|forwards| forwards.is_empty()));
+            event_loop.hub.gate().check_deserted();
         }
         assert!(self.wires.iter().all(|wire| wire.reaped.is_some()), "a connection was never reaped");
     }
+}
+
+/// All that a gate can count; only want of memory is refused, when the dice say so.
+fn gate_settings() -> GateSettings {
+    let most = NonZeroUsize::new(1_000_000);
+    GateSettings { connections_per_address_max: most, handshakes_max: most, ..GateSettings::default() }
 }
 
 /// Small bounds, so that they are reached.

@@ -53,7 +53,12 @@ impl Talk<'_> {
                 };
                 self.send(*name, &frames::frame(*first, &payload))
             }
-            Action::Bytes(name, bytes) => self.send(*name, bytes),
+            Action::Bytes(name, bytes) => {
+                if !self.clients.contains_key(name) {
+                    self.open(*name)?;
+                }
+                self.send(*name, bytes)
+            }
             Action::Expect(name, expected, within) => self.expect(*name, expected, *within),
             Action::StopReading(name) => self.set_reading(*name, false),
             Action::ReadAgain(name) => self.set_reading(*name, true),

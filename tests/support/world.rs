@@ -1,12 +1,17 @@
 //! Where a transcript is played: over a hub, or over a server. Both look the same to the clients.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
-use texto::hub::{AfterWrite, Forward, Hub, HubSettings, Key, MessageHandler, Moment, Router};
+use texto::hub::{AfterWrite, Forward, Gate, GateSettings, Hub, HubSettings, Key, MessageHandler, Moment, ProxyProtocol, Router};
+use texto::wire::address::Networks;
 use texto::wire::delivery::{Delivery, Refusal, Settlement};
 use texto::wire::id::{IdSource, NodeTag};
 use texto::wire::message::Limits;
+use texto::wire::origin::Origins;
 use texto::wire::upgrade::Page;
 
 use super::transcript::RedisAct;
@@ -74,7 +79,6 @@ pub(crate) struct HubWorld {
     now: Moment,
     ends: Vec<End>,
     cut: Cut,
-    connections_max: usize,
     redis: Redis,
     forwards: VecDeque<Forward>,
 }
@@ -104,17 +108,25 @@ impl HubWorld {
     /// A hub with these settings, to which bytes come as `cut` says.
     pub(crate) fn new(settings: &[(String, String)], cut: Cut) -> HubWorld {
         let mut hub_settings = default_settings();
-        let (mut redis, mut connections_max) = (Redis::None, usize::MAX);
+        let (mut redis, mut gate) = (Redis::None, GateSettings::default());
         for (name, value) in settings {
             let number = || value.parse().unwrap_or_else(|_| panic!("{name} takes a number, not {value}"));
             let time = || Duration::from_secs(value.strip_suffix('s').and_then(|seconds| seconds.parse().ok()).expect("seconds"));
             match name.as_str() {
                 "redis" if value == "down" => redis = Redis::Down,
                 "redis" => redis = Redis::Toy,
-                "max-connections" => connections_max = number(),
+                "max-connections" => gate.connections_max = number(),
+                "max-connections-per-address" => gate.connections_per_address_max = NonZeroUsize::new(number()),
+                "max-handshakes" => gate.handshakes_max = NonZeroUsize::new(number()),
+                "accept-rate" => gate.accept_rate_max = NonZeroU32::new(number() as u32),
+                "allowed-origins" => gate.allowed_origins = Origins::parse(value).expect("origins"),
+                "trusted-proxies" => gate.trusted_proxies = Networks::parse(value).expect("networks"),
+                "proxy-protocol" if value == "accept" => gate.proxy_protocol = ProxyProtocol::Accept,
+                "proxy-protocol" if value == "require" => gate.proxy_protocol = ProxyProtocol::Require,
+                "limits-dry-run" => gate.is_dry_run = value == "true",
                 "message-size" => hub_settings.message.message_bytes_max = number(),
                 "message-fragments" => hub_settings.message.message_frames_max = number() as u32,
-                "message-rate" => hub_settings.message_rate_max = std::num::NonZeroU32::new(number() as u32),
+                "message-rate" => hub_settings.message_rate_max = NonZeroU32::new(number() as u32),
                 "outbox-size" => hub_settings.outbox_bytes_max = number(),
                 "ping-after" => hub_settings.ping_after = time(),
                 "pong-timeout" => hub_settings.pong_timeout = time(),
@@ -123,10 +135,10 @@ impl HubWorld {
             }
         }
         let router = Router::new(1, redis != Redis::None, &PAGES);
-        let hub = Hub::new(hub_settings, NodeTag::from_bits(0xabcdef), 0, IdSource::seeded(8398), router);
+        let hub = Hub::new(hub_settings, NodeTag::from_bits(0xabcdef), 0, IdSource::seeded(8398), router).behind(Arc::new(Gate::new(gate)));
         // Not at zero: the clock of a node may be anywhere when a client comes.
         let now = Moment::from_millis((1 << 32) - 10_000);
-        HubWorld { hub, now, ends: Vec::new(), cut, connections_max, redis, forwards: VecDeque::new() }
+        HubWorld { hub, now, ends: Vec::new(), cut, redis, forwards: VecDeque::new() }
     }
 
     /// What the runtime does at the end of a tick.
@@ -201,8 +213,8 @@ impl World for HubWorld {
     fn connect(&mut self) -> Result<usize, String> {
         self.receive_all();
         let client = self.ends.len();
-        let is_surplus = self.hub.len() >= self.connections_max;
-        let key = self.hub.open(client, is_surplus, self.now);
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let key = self.hub.open(client, Some(loopback), self.now).ok_or("the connection is closed without a word")?;
         self.ends.push(End { key, outgoing: Vec::new(), incoming: Vec::new(), is_reading: true, has_ended: false });
         self.settle();
         Ok(client)
@@ -303,6 +315,7 @@ impl World for HubWorld {
             self.hang_up(client);
         }
         assert!(self.hub.is_empty(), "connections are left over");
+        self.hub.gate().check_deserted();
         let tally = *self.hub.tally();
         assert_eq!(tally.accepted, self.ends.len() as u64);
         assert_eq!(tally.closed.iter().sum::<u64>(), tally.accepted);
