@@ -88,6 +88,12 @@ step 'formatting' cargo fmt --all --check
 step 'lints' bounded cargo clippy --workspace --all-targets --locked -- -D warnings
 step 'tests' bounded cargo test --workspace --locked --no-fail-fast
 step 'release build' bounded cargo build --workspace --release --locked --bins --examples
+if command -v cargo-deny >/dev/null; then
+    # Advisories need a database from the network, so they are asked for by hand: `cargo deny check advisories`.
+    step 'dependencies' bounded cargo deny --offline check bans licenses sources
+else
+    skip 'dependencies' 'there is no cargo-deny; tests/dependencies.rs has checked licences and sources'
+fi
 step 'Autobahn conformance' bounded tests/autobahn.sh
 step 'independent clients' bounded tests/independent/run.sh
 step 'browser' bounded tests/browser/run.sh
