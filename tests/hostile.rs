@@ -36,6 +36,7 @@ mod hostile {
     mod heads;
     mod messages;
     mod network;
+    mod others;
     mod readers;
     mod signals;
     mod soak;

@@ -24,8 +24,8 @@ pub(super) fn close(code: u16, reason: &[u8]) -> Vec<u8> {
     frame(0x88, &[&code.to_be_bytes(), reason].concat())
 }
 
-#[test]
-fn frames_that_break_a_rule_end_only_their_own_connection() {
+/// What is said, and the code of the Close that answers it.
+pub(super) fn rows() -> Vec<(String, Vec<u8>, u16)> {
     let mut rows: Vec<(String, Vec<u8>, u16)> = Vec::new();
     let mut row = |claim: &str, bytes: Vec<u8>, code: u16| rows.push((claim.to_owned(), bytes, code));
     row("a length of 2^63-1", header(0x81, u64::MAX >> 1), 1009);
@@ -65,11 +65,15 @@ fn frames_that_break_a_rule_end_only_their_own_connection() {
         row(&format!("{bad:02x?} across two frames"), [frame(0x01, first), frame(0x80, rest)].concat(), 1007);
     }
     row("a text that ends within a character", frame(0x81, b"\xe2\x82"), 1007);
+    rows
+}
 
+#[test]
+fn frames_that_break_a_rule_end_only_their_own_connection() {
     withstands(&[], |node| {
-        for (claim, bytes, code) in &rows {
-            let answer = answer_past_pongs(node, bytes);
-            assert!(matches!(answer, Came::Close(Some(found), _) if found == *code), "{claim}: {answer:?} instead of {code}");
+        for (claim, bytes, code) in rows() {
+            let answer = answer_past_pongs(node, &bytes);
+            assert!(matches!(answer, Came::Close(Some(found), _) if found == code), "{claim}: {answer:?} instead of {code}");
         }
         eventually("it is counted", || node.metric(r#"connections_closed_total{reason="too_many_fragments"}"#) == 1);
     });

@@ -12,7 +12,7 @@ fn upgrade(without: &str, with: &str) -> String {
 }
 
 /// What is asked, the status of the answer, and a field that it has.
-fn rows() -> Vec<(&'static str, String, u16, &'static str)> {
+pub(super) fn rows() -> Vec<(&'static str, String, u16, &'static str)> {
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     let many = |fields: usize| UPGRADE.trim_end().to_owned() + "\r\n" + &"X-Header: y\r\n".repeat(fields) + "\r\n";
     vec![
