@@ -18,8 +18,8 @@ pub const READ_BYTES_MIN: usize = 512;
 pub const MESSAGES_PER_READ: usize = 32;
 
 /// Connections that had more to say than one read takes which are gone on with per tick. The others wait for their turn. So a crowd of
-/// flooders keeps whoever has little to say waiting for a few tenths of a millisecond, like one of them.
-pub const BACKLOG_READS_PER_TICK: usize = 4;
+/// flooders keeps whoever has little to say waiting for some tenth of a millisecond, like two of them.
+pub const BACKLOG_READS_PER_TICK: usize = 2;
 
 /// Events taken from the kernel per tick. The rest waits for the next one.
 pub const EVENTS_PER_TICK: usize = 1024;
