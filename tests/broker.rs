@@ -133,10 +133,12 @@ fn node_with(url: &str, change: impl FnOnce(&mut Settings)) -> Node {
     Node { broker: broker::start(settings, loops.clone(), ids).unwrap(), loops, client }
 }
 
-/// A node that has both of its connections.
+/// A node that has both of its connections, and has seen that messages come round: its next message to itself is some seconds away.
 fn connected(url: &str, answer_timeout: Duration) -> Node {
     let node = node(url, answer_timeout);
     node.wait_for_links();
+    let status = node.broker.status();
+    wait_until("messages come round", || status.do_messages_come_round());
     node
 }
 
@@ -353,7 +355,8 @@ fn what_is_queued_behind_a_stalled_batch_was_not_sent() {
 fn a_full_queue_refuses_in_its_place_and_others_at_once() {
     let redis = Redis::start(&[]);
     let node = node_with(&redis.url(), |settings| (settings.answer_timeout, settings.queue_bytes_max) = (Duration::from_secs(2), 2000));
-    node.wait_for_links();
+    let status = node.broker.status();
+    wait_until("messages come round", || status.do_messages_come_round());
     redis.pause();
     node.offer(stranger(1), 0..20);
     let before = Instant::now();

@@ -49,10 +49,12 @@ fn node_at(url: &str, settings: &[(&str, &str)]) -> Node {
     Node::start(&[&[("REDIS_URL", url), ("TEXTO_LOOPS", "2")], settings].concat())
 }
 
-/// A node that has both of its connections to `redis`.
+/// A node that has both of its connections to `redis`, and has seen that messages come round: its next message to itself is some seconds
+/// away.
 fn join(redis: &Redis, settings: &[(&str, &str)]) -> Node {
     let node = node_at(&redis.url(), settings);
     wait_for_links(&node);
+    eventually("messages come round", || node.metric("redis_round_trips_up") == 1);
     node
 }
 

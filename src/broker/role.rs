@@ -28,9 +28,9 @@ pub(super) fn check_role(answer: Value) -> Result<(), Failure> {
     let Some(Value::BulkString(name)) = role.first() else { return Ok(()) };
     match name.as_slice() {
         b"slave" | b"replica" => {
-            Err(Failure::elsewhere("it is a replica, and what is published at a replica reaches nobody; give the address of the master"))
+            Err(Failure::elsewhere("it is a replica, and what is published at a replica reaches nobody; only a master serves"))
         }
-        b"sentinel" => Err(Failure::elsewhere("it is a Sentinel; give the address of the master")),
+        b"sentinel" => Err(Failure::elsewhere("it is a Sentinel; such an address begins with redis+sentinel://")),
         // "master", or what a relative of Redis calls one.
         _ => Ok(()),
     }
