@@ -7,7 +7,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::history::{Recorder, Scope, What};
-use crate::redis::sentinel::master_port;
+use crate::node::eventually;
+use crate::redis::sentinel::{SentinelGroup, master_port};
+use crate::redis::wait_until;
 
 /// Between two looks; much less than what the checker allows for before a fault.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -64,4 +66,25 @@ fn watch(sentinels: &[u16], state: &State, recorder: &Recorder) {
             recorder.note(What::Ends(Scope::Redis));
         }
     }
+}
+
+#[test]
+fn a_failover_that_nobody_expected_is_noted_and_one_that_was_expected_is_not() {
+    let recorder = Arc::new(Recorder::new());
+    let group = SentinelGroup::start();
+    let lookout = Lookout::start(group.sentinel_ports(), Arc::clone(&recorder));
+    let fail_over = || {
+        let old = group.master_port();
+        group.fail_over();
+        group.wait_for_other_master(old);
+    };
+    lookout.expect(true);
+    fail_over();
+    thread::sleep(4 * PAUSE);
+    lookout.expect(false);
+    assert_eq!(recorder.history().0, []);
+    // The Sentinels see to the old master first.
+    wait_until("another failover is possible", || group.try_fail_over());
+    eventually("it is noted", || matches!(recorder.history().0.first().map(|event| &event.what), Some(What::Begins(Scope::Redis, _))));
+    eventually("its end is noted", || matches!(recorder.history().0.get(1).map(|event| &event.what), Some(What::Ends(Scope::Redis))));
 }

@@ -113,7 +113,12 @@ impl SentinelGroup {
 
     /// Has a Sentinel make another server the master, as an operator does before maintenance. Returns at once.
     pub(crate) fn fail_over(&self) {
-        let _: () = self.sentinels.iter().find_map(|sentinel| sentinel.command(&["SENTINEL", "FAILOVER", MASTER_NAME])).unwrap();
+        assert!(self.try_fail_over());
+    }
+
+    /// The same; whether a Sentinel has agreed to, which none does that is still busy with the one before.
+    pub(crate) fn try_fail_over(&self) -> bool {
+        self.sentinels.iter().any(|sentinel| sentinel.command::<()>(&["SENTINEL", "FAILOVER", MASTER_NAME]).is_some())
     }
 
     /// Waits until all Sentinels that run say that another server than that at `port` is the master. Its port.
