@@ -109,9 +109,13 @@ impl<S> Peers<S> {
         }
     }
 
-    /// Why the connection was refused when it came, if it was.
+    /// Why the connection was refused when it came or was introduced, if it was.
     pub(super) fn refusal(&self, key: Key) -> Option<Refusal> {
-        self.refused.get(&key.slot()).copied().map(Refusal::from)
+        let on_arrival = self.refused.get(&key.slot()).copied().map(Refusal::from);
+        match self.peer(key).map(|peer| &peer.connection) {
+            Some(Connection::Opening { first: First::ExcessHead, .. }) => Some(Refusal::TooManyFromAddress),
+            _ => on_arrival,
+        }
     }
 
     /// The connection is about to leave its opening handshake behind, if it is in one.

@@ -47,6 +47,8 @@ pub(super) enum Connection {
 pub(super) enum First {
     /// A request.
     RequestHead,
+    /// A request, though its address has too many connections: so the answer comes to one that waits for an answer.
+    ExcessHead,
     /// For whom it speaks; it is a trusted proxy's.
     ProxyHeader,
     /// Nothing: it has come past the proxies.

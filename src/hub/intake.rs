@@ -13,7 +13,7 @@ impl<S, M: MessageHandler> Hub<S, M> {
     /// The first bytes of a connection, or the next of them.
     pub(super) fn receive_opening(&mut self, key: Key, first: First, bytes: &mut [u8]) {
         match first {
-            First::RequestHead => self.receive_head(key, bytes),
+            First::RequestHead | First::ExcessHead => self.receive_head(key, bytes),
             First::ProxyHeader => self.receive_proxy_header(key, bytes),
             First::Nothing => self.refuse_introduction(key, Introduction::Untrusted, "connections come through a proxy here"),
         }
@@ -36,18 +36,18 @@ impl<S, M: MessageHandler> Hub<S, M> {
             Found::Absent if is_required => self.refuse_introduction(key, Introduction::Missing, "the PROXY header is missing"),
             Found::Absent => {
                 self.peers.tally.count_introduction(Introduction::Absent);
-                self.begin_request(key, bytes);
+                self.begin_request(key, First::RequestHead, bytes);
             }
-            Found::Header { len, client } => match self.peers.introduce(key, client) {
-                Ok(()) => self.begin_request(key, &mut bytes[len..]),
-                Err(limit) => self.refuse(key, limit.into(), Method::Get),
-            },
+            Found::Header { len, client } => {
+                let is_excess = self.peers.introduce(key, client).is_err();
+                self.begin_request(key, if is_excess { First::ExcessHead } else { First::RequestHead }, &mut bytes[len..]);
+            }
         }
     }
 
-    fn begin_request(&mut self, key: Key, bytes: &mut [u8]) {
+    fn begin_request(&mut self, key: Key, kind: First, bytes: &mut [u8]) {
         if let Some(Peer { connection: Connection::Opening { first, .. }, .. }) = self.peers.peer_mut(key) {
-            *first = First::RequestHead;
+            *first = kind;
         }
         match bytes {
             [] => self.peers.release(key),
