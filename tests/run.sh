@@ -41,6 +41,7 @@ missing_packages() {
 		python3 python3 python3-venv
 		flock util-linux
 	END
+    [[ -e /usr/lib/nginx/modules/ngx_stream_module.so ]] || echo libnginx-mod-stream
     ! command -v python3 >/dev/null || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
