@@ -8,10 +8,12 @@
 
 pub(crate) mod sentinel;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -149,11 +151,14 @@ impl Drop for Redis {
     }
 }
 
-/// Below the ports that the kernel gives to outgoing connections: a dead one there could connect to itself.
+/// Below the ports that the kernel gives to outgoing connections: a dead one there could connect to itself. None is given out twice: what
+/// is left of an earlier test would look for its own Redis, and find another.
 pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut ids = IdSource::from_system().unwrap();
     let ports = std::iter::repeat_with(|| 20_000 + (ids.bits() % 12_000) as u16);
-    ports.take(1000).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("one of a thousand ports is free")
+    let is_new = |port: &u16| GIVEN.lock().unwrap().insert(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(1000).find(is_new).expect("one of a thousand ports is free")
 }
 
 /// A certificate authority and a certificate of it for 127.0.0.1, in `folder`.
