@@ -23,7 +23,7 @@ const ROUNDS: u64 = 100_000;
 const BYTES_MAX: usize = 4096;
 
 /// Words that dice alone would never spell.
-const WORDS: [&[u8]; 24] = [
+const WORDS: [&[u8]; 28] = [
     b"\r\n",
     b"\r\n\r\n",
     b"Connection: Upgrade\r\n",
@@ -48,6 +48,10 @@ const WORDS: [&[u8]; 24] = [
     b"\x88\x82\x00\x00\x00\x00",
     b"\xf0\x9f\x98\x80",
     b"\xed\xa0\x80",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"PROXY TCP4 ",
+    b"PROXY TCP6 ",
+    b" 65535",
 ];
 
 /// The seeds of a target, which are some.
@@ -113,6 +117,11 @@ fn envelopes_mean_what_a_plain_reader_finds() {
 #[test]
 fn payloads_mean_what_a_plain_reader_finds() {
     check("payload", checks::payload::check);
+}
+
+#[test]
+fn proxy_headers_are_understood_whole_or_not_at_all() {
+    check("proxy", checks::proxy::check);
 }
 
 #[test]

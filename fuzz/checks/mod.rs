@@ -8,6 +8,7 @@ pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod hub;
 pub(crate) mod payload;
+pub(crate) mod proxy;
 #[path = "../../tests/support/readers.rs"]
 pub(crate) mod readers;
 pub(crate) mod upgrade;

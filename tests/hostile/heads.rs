@@ -111,6 +111,24 @@ fn frames_in_the_packet_of_the_handshake_are_heard_the_good_and_the_bad() {
 }
 
 #[test]
+fn a_foreign_origin_is_turned_away_where_origins_are_named() {
+    withstands(&[("allowed-origins", "https://texto.example,https://*.texto.example")], |node| {
+        for (origin, status) in [
+            ("https://texto.example", 101),
+            ("https://chat.texto.example", 101),
+            ("https://texto.example.evil.example", 403),
+            ("http://texto.example", 403),
+            ("https://evil.example", 403),
+            ("null", 403),
+        ] {
+            let mut http = node.http();
+            http.write(upgrade("", &format!("Origin: {origin}")).as_bytes());
+            assert_eq!(http.response().status, status, "{origin}");
+        }
+    });
+}
+
+#[test]
 fn http_1_0_is_upgraded_as_old_proxies_ask_for_it() {
     withstands(&[], |node| {
         let mut http = node.http();
