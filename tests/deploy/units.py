@@ -1,6 +1,6 @@
 """The systemd units, as far as they can be tried without systemd running: units.py BINARY. The last line is `N passed, M failed`.
 
-What systemd and a node say to each other is in tests/listening.rs.
+What a node tells systemd is in tests/listening.rs.
 """
 
 import configparser
@@ -81,6 +81,20 @@ def the_service_has_the_time_to_stop_and_the_descriptors_it_may_have(units):
     assert units.setting("RestartPreventExitStatus") == str(wrong.returncode)
 
 
+def systemd_hands_its_port_over_to_a_node(units):
+    port = free_port()
+    settings = [word for pair in ("TEXTO_ADMIN_ADDRESS=off", "TEXTO_DRAIN_TIME=0") for word in ("--setenv", pair)]
+    # Listens itself, and becomes the node when the first connection comes.
+    tool = ["systemd-socket-activate", "--listen", f"127.0.0.1:{port}", *settings, str(units.binary)]
+    node = subprocess.Popen(tool, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: succeeds(lambda: get(port, "/health")))
+        assert pathlib.Path(f"/proc/{node.pid}/exe").resolve() == units.binary
+    finally:
+        node.terminate()
+        assert node.wait(PATIENCE) == 0
+
+
 def allowed_calls(filters):
     """What SystemCallFilter lets through."""
     listed = analyze("syscall-filter")
@@ -134,6 +148,7 @@ CLAIMS = [
     systemd_has_nothing_against_the_units,
     the_service_is_exposed_no_more_than_it_must_be,
     the_service_has_the_time_to_stop_and_the_descriptors_it_may_have,
+    systemd_hands_its_port_over_to_a_node,
     a_node_makes_only_the_system_calls_that_the_service_allows,
 ]
 
