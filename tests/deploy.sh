@@ -31,10 +31,10 @@ elif command -v docker-compose >/dev/null; then
     compose=(docker-compose)
 fi
 if [[ ${compose[*]:-} ]]; then
-    for files in '-f docker-compose.yml' '-f docker-compose.yml -f docker-compose.sentinel.yml'; do
-        read -ra files <<<"$files"
-        # The last one is run below.
-        if "${compose[@]}" "${files[@]}" config >"$output/compose.yml"; then
+    for kind in http sentinel stream; do
+        files=(-f docker-compose.yml)
+        [[ $kind == http ]] || files+=(-f "docker-compose.$kind.yml")
+        if "${compose[@]}" "${files[@]}" config >"$output/$kind.yml"; then
             echo "ok ${compose[*]} understands ${files[*]}"
         else
             echo "FAILED ${compose[*]} does not understand ${files[*]}"
@@ -106,11 +106,19 @@ if [[ ! ${compose[*]:-} ]]; then
 elif ! unshare --net --mount true 2>/dev/null; then
     echo 'skipped: it takes root to run each service in namespaces of its own'
 else
-    # Where a user without rights may read, which the project's own folder need not be.
-    network=$(mktemp -d)
-    chmod 755 "$network"
-    timeout 180 unshare --net --mount "$python" tests/deploy/compose.py "$binary" "$network" "$output/compose.yml" || failed=$((failed + 1))
-    mv "$network" "$output/network"
+    while read -r kind claims; do
+        echo "compose files for $kind:"
+        # Where a user without rights may read, which the project's own folder need not be.
+        network=$(mktemp -d)
+        chmod 755 "$network"
+        timeout 180 unshare --net --mount "$python" tests/deploy/compose.py "$binary" "$network" "$output/$kind.yml" "$claims" </dev/null ||
+            failed=$((failed + 1))
+        mv "$network" "$output/$kind"
+    done <<'END'
+sentinel life
+http addresses
+stream addresses
+END
 fi
 echo "logs are in $output"
 exit $((failed > 0))

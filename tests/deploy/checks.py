@@ -57,8 +57,9 @@ class Node:
 class Client:
     """A client with a session."""
 
-    def __init__(self, host, port):
-        self.socket = connect(f"ws://{host}:{port}/v1/texto", open_timeout=PATIENCE)
+    def __init__(self, host, port, source=None, headers=None):
+        url, own = f"ws://{host}:{port}/v1/texto", source and (source, 0)
+        self.socket = connect(url, open_timeout=PATIENCE, source_address=own, additional_headers=headers)
         self.me = self.hear("connection")["data"]["client_id"]
 
     @property

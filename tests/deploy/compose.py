@@ -1,6 +1,7 @@
-"""The compose files, run for real without a container engine (see network.py): compose.py BINARY FOLDER FILE.
+"""The compose files, run for real without a container engine (see network.py): compose.py BINARY FOLDER FILE life|addresses.
 
-FILE is what compose makes of docker-compose.yml and docker-compose.sentinel.yml together. The last line is `N passed, M failed`.
+FILE is what compose makes of docker-compose.yml and one or none of the other files: for `life`, which replaces and kills parts, that with Sentinels.
+The last line is `N passed, M failed`.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 import threading
 
 import yaml
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from checks import Client, check
 from network import Container, Network, until
@@ -18,18 +20,23 @@ from network import Container, Network, until
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NODES = 3
 CLIENTS = 12
+# Clients of one address that a node takes, where that is what is looked at.
+PER_ADDRESS = 2
 
 
 class Deployment:
-    def __init__(self, binary, folder, services):
-        self.services = services
-        self.network = Network(folder)
+    def __init__(self, binary, folder, compose, settings):
+        self.services = services = compose["services"]
+        # As in the Dockerfile; and a drain of ten seconds would only make this slow.
+        self.settings = {"PORT": "8398", "TEXTO_DRAIN_TIME": "1s"} | settings
+        self.network = Network(folder, **compose["networks"]["default"]["ipam"]["config"][0])
         self.binary = pathlib.Path(folder, "texto")
         shutil.copy(binary, self.binary)
         self.image_check = json.loads(re.search(r"HEALTHCHECK .*\\\n +CMD (\[.*\])", (ROOT / "Dockerfile").read_text())[1])
         # Names first: whoever starts early finds the addresses of those that come later.
         copies = {name: [f"{name}-{n + 1}" for n in range(NODES)] if name == "texto" else [name] for name in services}
-        addresses = {copy: self.network.name(copy, name) for name, all in copies.items() for copy in all}
+        fixed = {name: service["networks"]["default"]["ipv4_address"] for name, service in services.items() if service.get("networks")}
+        addresses = {copy: self.network.name(copy, name, address=fixed.get(name)) for name, all in copies.items() for copy in all}
         self.containers = {}
         for name in in_order(services):
             for copy in copies[name]:
@@ -41,8 +48,7 @@ class Deployment:
     def start(self, name, copy, address):
         service = self.services[name]
         if name == "texto":
-            # As in the Dockerfile; and a drain of ten seconds would only make this slow.
-            environment = {"PORT": "8398", "TEXTO_DRAIN_TIME": "1s"} | service["environment"]
+            environment = self.settings | service["environment"]
             return Container(self.network, copy, address, [str(self.binary)], service | {"environment": environment})
         if name == "nginx":
             return Container(self.network, copy, address, ["nginx", "-g", "daemon off;"], service, self.nginx_mounts(service))
@@ -51,10 +57,13 @@ class Deployment:
     def nginx_mounts(self, service):
         [volume] = service["volumes"]
         source, target, access = volume.split(":") if isinstance(volume, str) else (volume["source"], volume["target"], "ro")
-        assert access == "ro" and pathlib.Path(source) == ROOT / "nginx.conf", volume
+        assert access == "ro" and target == "/etc/nginx/nginx.conf", volume
         adapted = self.network.folder / "nginx.conf"
         # Debian's nginx cannot resolve names again and again, but at its start it takes all addresses of a name.
-        adapted.write_text(pathlib.Path(source).read_text().replace(" resolve ", " "))
+        text = pathlib.Path(source).read_text().replace(" resolve ", " ")
+        # And it has the stream module in a file of its own.
+        module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+        adapted.write_text(f"load_module {module};\n{text}" if "stream {" in text else text)
         logs = self.network.folder / "nginx"
         logs.mkdir()
         return [f"mount --bind {adapted} {target}", f"mount --bind {logs} /var/log/nginx"]
@@ -64,8 +73,8 @@ class Deployment:
         check = service["healthcheck"]["test"] if "healthcheck" in service else ["CMD", *self.image_check]
         self.containers[copy].await_health(check)
 
-    def arrive(self):
-        return Client(self.containers["nginx"].address, 8398)
+    def arrive(self, source=None, headers=None):
+        return Client(self.containers["nginx"].address, 8398, source, headers)
 
     def redis(self, name, *command, port=6379):
         return self.containers[name].run("redis-cli", "-p", str(port), *command) or ""
@@ -74,6 +83,18 @@ class Deployment:
         for client in self.clients:
             client.socket.close()
         return {name: container.stop() for name, container in self.containers.items() if container.process.poll() is None}
+
+
+def is_refused(action):
+    """Whether a handshake is refused because of the client's address."""
+    try:
+        action()
+    except InvalidStatus as refused:
+        return refused.response.status_code == 429
+    except (ConnectionError, ConnectionClosed, InvalidMessage):
+        # A PROXY header names the client before it has said anything; so the answer may be there early, and be lost where the request crosses it.
+        return True
+    return False
 
 
 def in_order(services):
@@ -185,25 +206,48 @@ def the_old_master_comes_back_as_a_replica(deployment):
         assert told == ["redis-replica", "6379"], told
 
 
+def a_node_knows_its_clients_by_their_own_addresses(deployment):
+    sources = [deployment.network.own_address(), deployment.network.own_address()]
+    for source in sources:
+        clients = [deployment.arrive(source) for _ in range(NODES * PER_ADDRESS)]
+        assert is_refused(lambda: deployment.arrive(source)), source
+        deployment.clients += clients
+    assert len({client.node for client in deployment.clients}) == NODES
+
+
+def what_a_client_says_about_its_address_is_not_believed(deployment):
+    # From an address that has all that it may have.
+    source = deployment.clients[0].socket.local_address[0]
+    for forged in ({"X-Forwarded-For": "192.0.2.1"}, {"X-Real-IP": "192.0.2.1"}):
+        assert is_refused(lambda: deployment.arrive(source, forged)), forged
+
+
 def every_service_ends_when_it_is_told_to(deployment):
     codes = deployment.end()
     assert all(code == 0 for code in codes.values()), codes
 
 
-CLAIMS = [
-    every_service_starts_with_its_sysctls_and_a_user_without_rights,
-    clients_of_all_nodes_write_to_each_other,
-    nodes_are_replaced_one_by_one_and_the_clients_of_others_notice_nothing,
-    when_the_master_is_killed_the_replica_takes_over_and_no_client_is_lost,
-    the_old_master_comes_back_as_a_replica,
-    every_service_ends_when_it_is_told_to,
-]
+CLAIMS = {
+    "life": [
+        every_service_starts_with_its_sysctls_and_a_user_without_rights,
+        clients_of_all_nodes_write_to_each_other,
+        nodes_are_replaced_one_by_one_and_the_clients_of_others_notice_nothing,
+        when_the_master_is_killed_the_replica_takes_over_and_no_client_is_lost,
+        the_old_master_comes_back_as_a_replica,
+        every_service_ends_when_it_is_told_to,
+    ],
+    "addresses": [
+        a_node_knows_its_clients_by_their_own_addresses,
+        what_a_client_says_about_its_address_is_not_believed,
+        every_service_ends_when_it_is_told_to,
+    ],
+}
 
 
-def main(binary, folder, file):
-    services = yaml.safe_load(pathlib.Path(file).read_text())["services"]
-    deployment = Deployment(binary, folder, services)
-    results = [check(claim, deployment) for claim in CLAIMS]
+def main(binary, folder, file, kind):
+    settings = {"TEXTO_MAX_CONNECTIONS_PER_ADDRESS": str(PER_ADDRESS)} if kind == "addresses" else {}
+    deployment = Deployment(binary, folder, yaml.safe_load(pathlib.Path(file).read_text()), settings)
+    results = [check(claim, deployment) for claim in CLAIMS[kind]]
     print(f"{results.count(True)} passed, {results.count(False)} failed")
     return 0 if all(results) else 1
 

@@ -9,6 +9,7 @@ the program ends, and no address in it can be reached from outside.
 """
 
 import atexit
+import ipaddress
 import os
 import pathlib
 import shlex
@@ -22,7 +23,7 @@ PATIENCE = 20  # seconds
 PRELUDE = """
 read -r _
 ip link set lo up
-ip address add {address}/24 dev eth0
+ip address add {address} dev eth0
 ip link set eth0 up
 mount --make-rprivate /
 mount --bind {hosts} /etc/hosts
@@ -50,21 +51,32 @@ def until(condition, what, pause=0.02):
 class Network:
     """The bridge between the containers, and the names on it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, subnet, ip_range):
         self.folder = pathlib.Path(folder)
+        self.subnet, given = ipaddress.ip_network(subnet), ipaddress.ip_network(ip_range)
+        self.free = given.hosts()
+        # The first is that of the machine itself, as Docker has it.
+        self.own = (address for address in self.subnet.hosts() if address not in given)
         self.hosts = self.folder / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n")
-        self.addresses = 1
         run("mount", "--make-rprivate", "/")
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", "bridge0", "type", "bridge")
-        run("ip", "address", "add", "10.83.0.1/24", "dev", "bridge0")
         run("ip", "link", "set", "bridge0", "up")
+        self.own_address()
 
-    def name(self, *names):
-        """A new address, which all containers know by these names."""
-        self.addresses += 1
-        address = f"10.83.0.{self.addresses}"
+    def with_length(self, address):
+        return f"{address}/{self.subnet.prefixlen}"
+
+    def own_address(self):
+        """A new address for this program itself."""
+        address = str(next(self.own))
+        run("ip", "address", "add", self.with_length(address), "dev", "bridge0")
+        return address
+
+    def name(self, *names, address=None):
+        """An address, a new one if none is given, which all containers know by these names."""
+        address = address or str(next(self.free))
         with self.hosts.open("a") as hosts:
             hosts.write(f"{address} {' '.join(names)}\n")
         return address
@@ -83,7 +95,7 @@ class Container:
         mounts = list(mounts) + ["mount -o remount,bind,ro /"] * bool(service.get("read_only"))
         sysctls = [f"echo '{value}' >/proc/sys/{key.replace('.', '/')}" for key, value in service.get("sysctls", {}).items()]
         self.script = "set -e" + PRELUDE.format(
-            address=address, hosts=network.hosts, mounts="\n".join(mounts), sysctls="\n".join(sysctls), command=shlex.join(words)
+            address=network.with_length(address), hosts=network.hosts, mounts="\n".join(mounts), sysctls="\n".join(sysctls), command=shlex.join(words)
         )
         self.start()
 
@@ -99,7 +111,7 @@ class Container:
         # Named after the process: that of an earlier one lives on for a moment after its end.
         interface = f"veth{self.process.pid}"
         # The same hardware address after a restart, so that the others need not find out about a new one first.
-        hardware = "02:00:0a:53:00:" + f"{int(self.address.rsplit('.', 1)[1]):02x}"
+        hardware = ":".join(["02:00", *(f"{byte:02x}" for byte in ipaddress.ip_address(self.address).packed)])
         run("ip", "link", "add", interface, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(self.process.pid))
         run("ip", "link", "set", interface, "master", "bridge0", "up")
         self.process.stdin.write(b"go\n")
