@@ -63,9 +63,12 @@ adapt() {
 }
 port=$(free_port)
 first=$(free_port)
-second=$(free_port)
+# The path of a unix socket may not be long, and that of the project may.
+sockets=$(mktemp -d)
+chmod 755 "$sockets"
+second=$sockets/texto.sock
 adapt 'listen 8398 (.*);' "listen 127.0.0.1:$port \2;"
-adapt 'server texto:8398 resolve (.*);' "server 127.0.0.1:$first \2; server 127.0.0.1:$second \2;"
+adapt 'server texto:8398 resolve (.*);' "server 127.0.0.1:$first \2; server unix:$second \2;"
 adapt 'error_log /var/log/nginx/error.log (.*);' "error_log $output/nginx-error.log \2;"
 adapt 'access_log /var/log/nginx/access.log;' "access_log $output/nginx-access.log;"
 adapt 'pid /run/nginx.pid;' "pid $output/nginx.pid;"
@@ -98,6 +101,7 @@ status=0
 REDIS_URL=redis://127.0.0.1:$redis_port timeout 180 "$python" tests/deploy/checks.py "$binary" "$port" "$first" "$second" \
     2>"$output/nodes.log" || status=$?
 ((status == 0)) || failed=$((failed + 1))
+rm -rf "$sockets"
 
 # --- the compose files, without an engine ---
 

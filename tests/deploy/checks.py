@@ -1,4 +1,6 @@
-"""Two nodes behind an nginx that runs: checks.py BINARY NGINX_PORT NODE_PORT NODE_PORT, with REDIS_URL in the environment.
+"""Two nodes behind an nginx that runs: checks.py BINARY NGINX_PORT NODE_PORT NODE_SOCKET, with REDIS_URL in the environment.
+
+One node listens on a port, the other on a unix socket.
 
 Also what the Dockerfile says that can be tried without a container: its health check, and that its build context is complete.
 The last line is `N passed, M failed`.
@@ -14,6 +16,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,22 +35,30 @@ CLIENTS = 40
 
 
 class Node:
-    """A node with default settings but for a drain time of one second."""
+    """A node with default settings but for a drain time of one second, on a port or on a unix socket."""
 
-    def __init__(self, binary, port):
-        self.binary, self.port = binary, port
+    def __init__(self, binary, place):
+        self.binary, self.place = binary, place
         self.start()
 
+    @property
+    def port(self):
+        return int(self.place)
+
     def start(self):
-        own = {"HOST": "127.0.0.1", "PORT": str(self.port), "TEXTO_ADMIN_ADDRESS": "off", "TEXTO_DRAIN_TIME": "1s"}
-        self.process = subprocess.Popen([self.binary], env=os.environ | own)
+        address = {"HOST": f"unix:{self.place}"} if "/" in self.place else {"HOST": "127.0.0.1", "PORT": self.place}
+        # nginx's workers have another user.
+        own = {"TEXTO_SOCKET_MODE": "666", "TEXTO_ADMIN_ADDRESS": "off", "TEXTO_DRAIN_TIME": "1s"}
+        self.process = subprocess.Popen([self.binary], env=os.environ | address | own)
         # However this program ends, it leaves no node behind.
         atexit.register(self.process.kill)
-        until(self.is_up)
+        until(lambda: succeeds(self.connect))
 
-    def is_up(self):
-        with contextlib.suppress(OSError):
-            return get(self.port, "/health").status == 200
+    def connect(self):
+        if "/" not in self.place:
+            return socket.create_connection(("127.0.0.1", self.port), PATIENCE).close()
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(self.place)
 
     def stop(self):
         self.process.terminate()
@@ -57,9 +68,8 @@ class Node:
 class Client:
     """A client with a session."""
 
-    def __init__(self, host, port, source=None, headers=None):
-        url, own = f"ws://{host}:{port}/v1/texto", source and (source, 0)
-        self.socket = connect(url, open_timeout=PATIENCE, source_address=own, additional_headers=headers)
+    def __init__(self, host, port, source=None):
+        self.socket = connect(f"ws://{host}:{port}/v1/texto", open_timeout=PATIENCE, source_address=source and (source, 0))
         self.me = self.hear("connection")["data"]["client_id"]
 
     @property
@@ -116,9 +126,9 @@ def succeeds(action):
 
 
 class Deployment:
-    def __init__(self, binary, port, *node_ports):
+    def __init__(self, binary, port, *places):
         self.port = port
-        self.nodes = [Node(binary, node_port) for node_port in node_ports]
+        self.nodes = [Node(binary, place) for place in places]
         self.clients = []
 
     def arrive(self):
@@ -259,9 +269,9 @@ def check(claim, deployment):
     return True
 
 
-def main(binary, *ports):
+def main(binary, port, *places):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    deployment = Deployment(binary, *map(int, ports))
+    deployment = Deployment(binary, int(port), *places)
     results = [check(claim, deployment) for claim in CLAIMS]
     deployment.end()
     print(f"{results.count(True)} passed, {results.count(False)} failed")

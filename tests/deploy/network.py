@@ -97,6 +97,7 @@ class Container:
         self.script = "set -e" + PRELUDE.format(
             address=network.with_length(address), hosts=network.hosts, mounts="\n".join(mounts), sysctls="\n".join(sysctls), command=shlex.join(words)
         )
+        self.interface = None
         self.start()
 
     def start(self):
@@ -108,12 +109,14 @@ class Container:
         atexit.register(self.process.kill)
         ours = os.readlink("/proc/self/ns/net")
         until(lambda: os.readlink(f"/proc/{self.process.pid}/ns/net") != ours, f"{self.name} in a namespace of its own")
-        # Named after the process: that of an earlier one lives on for a moment after its end.
-        interface = f"veth{self.process.pid}"
+        # What the kernel has not tidied up yet would still answer for this address.
+        if self.interface:
+            subprocess.run(["ip", "link", "delete", self.interface], stderr=subprocess.DEVNULL)
+        self.interface = f"veth{self.process.pid}"
         # The same hardware address after a restart, so that the others need not find out about a new one first.
         hardware = ":".join(["02:00", *(f"{byte:02x}" for byte in ipaddress.ip_address(self.address).packed)])
-        run("ip", "link", "add", interface, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(self.process.pid))
-        run("ip", "link", "set", interface, "master", "bridge0", "up")
+        run("ip", "link", "add", self.interface, "type", "veth", "peer", "name", "eth0", "address", hardware, "netns", str(self.process.pid))
+        run("ip", "link", "set", self.interface, "master", "bridge0", "up")
         self.process.stdin.write(b"go\n")
         self.process.stdin.close()
 
