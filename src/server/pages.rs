@@ -79,6 +79,12 @@ mod tests {
     }
 
     #[test]
+    fn the_browser_client_and_its_library_are_light() {
+        let weight = CLIENT.len() + LIBRARY.len();
+        assert!(weight < 60_000, "{weight} bytes");
+    }
+
+    #[test]
     fn the_browser_client_has_one_style_and_one_script_and_loads_nothing_but_the_library() {
         for once in ["<style", "</style>", "<script", "</script>", "texto.js'"] {
             assert_eq!(CLIENT.matches(once).count(), 1, "{once}");

@@ -288,8 +288,9 @@ const withoutServer = {
   },
 
   'its package holds what one needs, and nothing else'() {
-    const [{ files, name }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: folder, encoding: 'utf8' }));
-    assert.equal(name, 'texto-client');
+    const [{ files, name, version }] = JSON.parse(execFileSync('npm', ['pack', '--dry-run', '--json'], { cwd: folder, encoding: 'utf8' }));
+    const [, serverVersion] = readFileSync(`${folder}../Cargo.toml`, 'utf8').match(/^version = "(.*)"$/m);
+    assert.deepEqual([name, version], ['texto-client', serverVersion]);
     assert.deepEqual(files.map(({ path }) => path).sort(), ['LICENSE', 'README.md', 'package.json', 'texto.d.ts', 'texto.js']);
     assert.equal(readFileSync(`${folder}LICENSE`, 'utf8'), readFileSync(`${folder}../LICENSE`, 'utf8'));
   },
