@@ -77,7 +77,8 @@ impl Backend {
     /// An operator has another server take the master's place.
     pub(crate) fn fail_over(&mut self) {
         let old = self.group().master_port();
-        self.group().fail_over();
+        // Sentinels that have just replaced a master are busy with the old one for a while.
+        eventually("a failover is possible", || self.group().try_fail_over());
         let new = self.group().wait_for_other_master(old);
         self.wait_for_move(old, new);
     }
