@@ -21,6 +21,7 @@ mod edge;
 mod pages;
 mod reader;
 mod settings;
+mod top;
 mod values;
 
 use std::fmt;
@@ -41,6 +42,7 @@ use crate::wire::origin::Origins;
 
 pub use reader::{Command, read};
 use settings::Setting;
+pub use top::TopSettings;
 
 /// Everything that an operator can set. Sizes are bytes.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@
 //!
 //! | floor | modules | what lives there |
 //! |---|---|---|
-//! | 4 | [`server`], [`config`] | life cycle and settings |
+//! | 4 | [`server`], [`config`], [`top`] | life cycle and settings; a view of running nodes |
 //! | 3 | [`runtime`], [`broker`] | effects: sockets and the clock, Redis. They meet where messages pass (`runtime::exchange`) and where the operator looks (`runtime::admin`) |
 //! | 2 | [`hub`] | decisions for the clients of one loop: pure, time is an argument |
 //! | 1 | [`wire`] | words: bytes to values and back |
@@ -46,3 +46,4 @@ pub mod runtime;
 
 pub mod config;
 pub mod server;
+pub mod top;

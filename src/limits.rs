@@ -208,6 +208,9 @@ pub const LOG_KIND_INTERVAL_MS: u64 = 10_000;
 /// Characters of a line that are kept to say what was left out.
 pub const LOG_SAMPLE_CHARS: usize = 200;
 
+/// Bytes of a node's page that `texto top` reads: a node of 256 loops writes half a megabyte. Beyond, it is given up.
+pub const TOP_PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Settings' range: connections of a node. One loop alone could hold them.
 pub const CONNECTIONS_MAX: usize = 16_000_000;
 

@@ -1,4 +1,4 @@
-//! The program: flags and environment → settings → server → exit code.
+//! The program: flags and environment → settings → server, or a view of running ones → exit code.
 //!
 //! Exit codes: 0 after a drain and for `--help` and the like, 2 for settings that are wrong, 128 plus its number for a second
 //! signal, 1 for everything else that ends a node.
@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use texto::config::{self, Command, Config};
+use texto::config::{self, Command, Config, TopSettings};
 use texto::runtime::log_lines;
 
 /// How long the end of the program waits for its last log lines to be taken.
@@ -16,6 +16,7 @@ const LAST_LINES_PATIENCE: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     match config::read(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Top(settings)) => top(&settings),
         Ok(Command::Print(text)) => print(&text),
         Ok(Command::Report { settings, warnings }) => {
             warnings.iter().for_each(|warning| complain(warning));
@@ -45,6 +46,16 @@ fn serve(config: &Config) -> ExitCode {
     }
     lines.flush(LAST_LINES_PATIENCE);
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn top(settings: &TopSettings) -> ExitCode {
+    match texto::top::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn print(text: &str) -> ExitCode {

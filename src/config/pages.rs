@@ -20,7 +20,7 @@ pub(super) fn help() -> String {
     let defaults = Config::default();
     let mut text = format!(
         "{VERSION}, a WebSocket messaging server that holds very many idle connections per node\n\n\
-         Usage: texto [--FLAG VALUE | --FLAG=VALUE]...\n"
+         Usage: texto [--FLAG VALUE | --FLAG=VALUE]...\n       texto top [HOST:PORT]...\n"
     );
     let intro = "A setting has a flag, an environment variable and a default, and they count in this order. \
                  Sizes are bytes or have a unit (64KiB, 1MiB), times are seconds or have one (250ms, 10s, 2m).";
@@ -36,6 +36,7 @@ pub(super) fn help() -> String {
     }
     text.push_str("\nInstead of serving:\n");
     for (flag, meaning) in [
+        ("top [HOST:PORT]...", "show running nodes, see texto top --help"),
         ("--check-config", "check all settings, print them as a start would have them, and end"),
         ("--help, -h", "print this and end"),
         ("--version, -V", "print the version and end"),

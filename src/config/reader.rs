@@ -8,6 +8,7 @@ use lexopt::{Arg, Parser};
 
 use super::pages::{self, VERSION};
 use super::settings::{self, Setting};
+use super::top::{self, TopSettings};
 use super::{Config, ConfigError};
 
 /// Characters of a wrong value that an error repeats.
@@ -18,6 +19,8 @@ const TOLD_CHARS_MAX: usize = 100;
 pub enum Command {
     /// To serve with these settings.
     Serve(Box<Config>),
+    /// To show running nodes.
+    Top(TopSettings),
     /// To print this text and end well: the help, the version.
     Print(String),
     /// To print the settings that a start would have, and these warnings apart from them.
@@ -34,6 +37,11 @@ pub fn read(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, ConfigError> {
+    let mut arguments = arguments.into_iter().peekable();
+    if arguments.next_if(|first| first == "top").is_some() {
+        let admin_address = environment.into_iter().find(|(name, _)| name == "TEXTO_ADMIN_ADDRESS").map(|(_, value)| value);
+        return top::read(Parser::from_args(arguments), admin_address);
+    }
     let (flags, request) = read_flags(arguments)?;
     let is_check = match request {
         Request::Help => return Ok(Command::Print(pages::help())),
@@ -84,7 +92,7 @@ impl Given {
 }
 
 /// `text` in quotes, on one line and of bounded length, whatever it holds.
-fn quote(text: &OsStr) -> String {
+pub(super) fn quote(text: &OsStr) -> String {
     let text = mask(&text.to_string_lossy());
     let told: String = text.chars().take(TOLD_CHARS_MAX).collect();
     let ellipsis = if told.len() < text.len() { "…" } else { "" };
@@ -150,7 +158,7 @@ fn valueless(setting: &Setting) -> ConfigError {
 }
 
 /// The one thing that lexopt itself refuses: a value where none belongs, as in `--help=yes`.
-fn unexpected(error: &lexopt::Error) -> ConfigError {
+pub(super) fn unexpected(error: &lexopt::Error) -> ConfigError {
     match error {
         lexopt::Error::UnexpectedValue { option, value } => ConfigError(format!("{option} is {}: no value is allowed", quote(value))),
         other => ConfigError(other.to_string()),
