@@ -13,9 +13,11 @@ pub(super) struct Reading {
     samples: BTreeMap<String, f64>,
 }
 
-/// Two readings of one node.
+/// Readings of one node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change<'r> {
+    /// The first of all, for what does not happen often enough to have happened between the other two.
+    pub(super) first: &'r Reading,
     pub(super) before: &'r Reading,
     pub(super) now: &'r Reading,
 }
@@ -59,6 +61,11 @@ impl<'r> Change<'r> {
         self.per_second(value(self.before), value(self.now))
     }
 
+    /// The same since the first reading.
+    pub(super) fn since_first(self) -> Change<'r> {
+        Change { before: self.first, ..self }
+    }
+
     fn per_second(self, before: f64, now: f64) -> f64 {
         let seconds = self.now.at.saturating_duration_since(self.before.at).as_secs_f64();
         if now > before && seconds > 0.0 { (now - before) / seconds } else { 0.0 }
@@ -82,13 +89,16 @@ impl<'r> Change<'r> {
         self.rates(name).iter().fold(0.0, |sum, (_, rate)| sum + rate)
     }
 
-    /// Below which time the share `quantile` of what a loop did between the readings stayed, in seconds, as Prometheus estimates it;
-    /// infinite beyond the largest bound, nothing if the loop did nothing.
-    pub(super) fn quantile(self, name: &str, event_loop: &str, quantile: f64) -> Option<f64> {
+    /// Below which time the share `quantile` of what happened between the readings stayed, in seconds, as Prometheus estimates it;
+    /// infinite beyond the largest bound, nothing if nothing happened. Of an event loop, or of a histogram without a label of its own.
+    pub(super) fn quantile(self, name: &str, event_loop: Option<&str>, quantile: f64) -> Option<f64> {
         let name = format!("{name}_bucket");
         let buckets = |reading: &Reading| -> Vec<(f64, f64)> {
-            let own = reading.labelled(&name).filter(|(label, _, _)| *label == event_loop);
-            own.filter_map(|(_, rest, count)| Some((bound(rest)?, count))).collect()
+            let own = reading.labelled(&name).filter_map(|(first, rest, count)| match event_loop {
+                Some(event_loop) => (first == event_loop).then_some((rest.strip_prefix("le=\"")?.strip_suffix('"')?, count)),
+                None => Some((first, count)),
+            });
+            own.filter_map(|(bound, count)| Some((seconds(bound)?, count))).collect()
         };
         let (now, before) = (buckets(self.now), buckets(self.before));
         let grown = |(bound, count): (f64, f64)| {
@@ -101,9 +111,8 @@ impl<'r> Change<'r> {
     }
 }
 
-/// The bound in `le="0.1"`.
-fn bound(label: &str) -> Option<f64> {
-    let bound = label.strip_prefix("le=\"")?.strip_suffix('"')?;
+/// The bound of a bucket.
+fn seconds(bound: &str) -> Option<f64> {
     if bound == "+Inf" { Some(f64::INFINITY) } else { bound.parse().ok() }
 }
 
@@ -146,11 +155,18 @@ mod tests {
     fn rates_are_per_second_and_never_below_nothing() {
         let before = reading("texto_a_total 10\ntexto_b_total{x=\"one\"} 1\ntexto_b_total{x=\"two\"} 9\ntexto_b_total{x=\"three\"} 3\n", 0);
         let now = reading("texto_a_total 30\ntexto_b_total{x=\"one\"} 5\ntexto_b_total{x=\"two\"} 1\ntexto_b_total{x=\"three\"} 23\n", 4);
-        let change = Change { before: &before, now: &now };
+        let change = Change { first: &before, before: &before, now: &now };
         assert_eq!((change.rate("a_total"), change.rate("none_total")), (5.0, 0.0));
         assert_eq!(change.rates("b_total"), [("three", 5.0), ("one", 1.0)]);
         assert_eq!(change.total_rate("b_total"), 6.0);
-        assert_eq!(Change { before: &now, now: &now }.rate("a_total"), 0.0);
+        assert_eq!(Change { first: &now, before: &now, now: &now }.rate("a_total"), 0.0);
+    }
+
+    #[test]
+    fn a_histogram_without_a_label_has_quantiles_too() {
+        let page = |few: u32| format!("texto_t_bucket{{le=\"0.1\"}} {few}\ntexto_t_bucket{{le=\"+Inf\"}} {few}\n");
+        let (before, now) = (reading(&page(2), 0), reading(&page(4), 1));
+        assert_eq!(Change { first: &before, before: &before, now: &now }.quantile("t", None, 0.5), Some(0.05));
     }
 
     #[test]
@@ -167,7 +183,7 @@ mod tests {
             ([10, 10, 20], 0.99, Some(f64::INFINITY)),
         ] {
             let (before, now) = (reading(&page([10, 10, 10]), 0), reading(&page(counts), 1));
-            let found = Change { before: &before, now: &now }.quantile("t", "0", quantile);
+            let found = Change { first: &before, before: &before, now: &now }.quantile("t", Some("0"), quantile);
             let is_near = match (found, expected) {
                 (Some(found), Some(expected)) => found == expected || (found - expected).abs() < 1e-9,
                 (found, expected) => found == expected,

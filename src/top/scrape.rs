@@ -18,8 +18,6 @@ pub(super) enum ScrapeError {
     Silent(String, io::Error),
     /// Somebody answered, who is no node.
     Stranger(String),
-    /// This program failed.
-    Broken,
 }
 
 impl fmt::Display for ScrapeError {
@@ -27,7 +25,6 @@ impl fmt::Display for ScrapeError {
         match self {
             ScrapeError::Silent(address, error) => write!(f, "{address} does not answer: {error}"),
             ScrapeError::Stranger(address) => write!(f, "{address} answers, but is not the operator's address of a node"),
-            ScrapeError::Broken => write!(f, "the node could not be asked"),
         }
     }
 }

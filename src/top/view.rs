@@ -6,7 +6,7 @@ use super::readings::Change;
 pub(super) struct Node<'r> {
     pub(super) address: &'r str,
     /// Or why nothing is.
-    pub(super) change: Result<Change<'r>, String>,
+    pub(super) change: Result<Change<'r>, &'r str>,
 }
 
 /// The lines for `nodes`, no more and no wider than fits into `size`: columns and rows.
@@ -69,11 +69,11 @@ fn redis_state(change: Change<'_>) -> String {
     let Some(publisher) = value("redis_publisher_up") else { return "Redis         none: this node runs alone".to_owned() };
     let up = |up: f64| if up == 1.0 { "up" } else { "DOWN" };
     format!(
-        "Redis         publisher {}   subscriber {}   waiting {} messages, {}",
+        "Redis         publish {}   subscribe {}   round trip {}   waiting {}",
         up(publisher),
         up(value("redis_subscriber_up").unwrap_or_default()),
-        number(value("redis_queue_messages").unwrap_or_default()),
-        bytes(value("redis_queue_bytes").unwrap_or_default())
+        time(change.since_first().quantile("redis_round_trip_seconds", None, 0.5)),
+        number(value("redis_queue_messages").unwrap_or_default())
     )
 }
 
@@ -136,8 +136,8 @@ fn loops_of(change: Change<'_>) -> Vec<Loop<'_>> {
             connections,
             ticks: change.rate(&of("loop_tick_seconds_count")),
             busy: change.rate(&of("loop_tick_seconds_sum")),
-            tick: [0.5, 0.99].map(|share| change.quantile("loop_tick_seconds", number, share)),
-            lag: change.quantile("loop_lag_seconds", number, 0.99),
+            tick: [0.5, 0.99].map(|share| change.quantile("loop_tick_seconds", Some(number), share)),
+            lag: change.quantile("loop_lag_seconds", Some(number), 0.99),
             answer: change.now.value(&of("loop_answer_seconds")).filter(|_| is_up),
         }
     };
@@ -179,7 +179,7 @@ fn table(nodes: &[Node<'_>]) -> Vec<String> {
     let mut lines = vec!["Node                     Clients  Full   Msg/s   Err/s   Busy  Tick p99   Lag p99  Redis".to_owned()];
     for Node { address, change } in nodes {
         lines.push(match change {
-            Err(why) => why.clone(),
+            Err(why) => (*why).to_owned(),
             Ok(change) => row(address, *change),
         });
     }
@@ -305,7 +305,6 @@ texto_errors_total{code=\"EBROKER\"} 1
 texto_redis_publisher_up 0
 texto_redis_subscriber_up 1
 texto_redis_queue_messages 12
-texto_redis_queue_bytes 2048
 texto_loop_connections{loop=\"0\"} 617284
 texto_loop_connections{loop=\"1\"} 617283
 texto_loop_up{loop=\"0\"} 1
@@ -325,7 +324,7 @@ texto_loop_tick_seconds_bucket{loop=\"1\",le=\"+Inf\"} 100
 
     fn draw(now: &str, size: (usize, usize)) -> Vec<String> {
         let [before, now] = readings(now);
-        lines(&[Node { address: "127.0.0.1:9398", change: Ok(Change { before: &before, now: &now }) }], size)
+        lines(&[Node { address: "127.0.0.1:9398", change: Ok(Change { first: &before, before: &before, now: &now }) }], size)
     }
 
     #[test]
@@ -336,7 +335,7 @@ texto_loop_tick_seconds_bucket{loop=\"1\",le=\"+Inf\"} 100
             "Connections   1,234,567 of 2,000,000 (62 %)   clients 1,234,000   slow readers 3",
             "Memory        100 MiB   per connection 41 B   waiting for slow readers 3.0 MiB",
             "Descriptors   1,234,600 of 2,000,500   processors 0.25",
-            "Redis         publisher DOWN   subscriber up   waiting 12 messages, 2.0 KiB",
+            "Redis         publish DOWN   subscribe up   round trip -   waiting 12",
             "Per second    accepted 100   ended 10   refused 0   errors 0.5",
             "Ended         hung_up 10",
             "Refused       none",
@@ -376,7 +375,7 @@ texto_loop_tick_seconds_bucket{loop=\"1\",le=\"+Inf\"} 100
         let [before, now] = readings(NOW);
         let node = |address, change| Node { address, change };
         let nodes =
-            [node("a:1", Ok(Change { before: &before, now: &now })), node("b:1", Err("b:1 does not answer: no\u{1b}[2J".to_owned()))];
+            [node("a:1", Ok(Change { first: &before, before: &before, now: &now })), node("b:1", Err("b:1 does not answer: no\u{1b}[2J"))];
         let drawn = lines(&nodes, (100, 24));
         assert_eq!(drawn[1], "a:1                    1,234,000  62 %   1,000     0.5   50 %   0.99 ms         -  DOWN");
         assert_eq!(drawn[2], "b:1 does not answer: no[2J");
