@@ -190,12 +190,18 @@ fn start_admin(config: &Config, status: &Arc<Status>, mailboxes: &Arc<[Mailbox]>
 }
 
 fn hub_settings(config: &Config, endpoint: Option<&'static str>) -> HubSettings {
+    // A dry run lets through what is above the limits that it tries, but not more than the defaults would: memory has to be bounded.
+    let defaults = Config::default();
+    let (message_size, outbox_size) = match config.limits_dry_run {
+        true => (config.message_size.max(defaults.message_size), config.outbox_size.max(defaults.outbox_size)),
+        false => (config.message_size, config.outbox_size),
+    };
     HubSettings {
         endpoint,
-        message: Limits { message_bytes_max: config.message_size, message_frames_max: config.message_fragments },
+        message: Limits { message_bytes_max: message_size, message_frames_max: config.message_fragments },
         message_timeout: config.message_timeout,
         message_rate_max: config.message_rate,
-        outbox_bytes_max: config.outbox_size,
+        outbox_bytes_max: outbox_size,
         handshake_timeout: config.handshake_timeout,
         close_timeout: close_timeout(config),
         ping_after: config.ping_after,
@@ -215,6 +221,8 @@ fn gate_settings(config: &Config, files: FileLimit, status: &Status) -> GateSett
         proxy_protocol: config.proxy_protocol,
         trusted_proxies: config.trusted_proxies.clone(),
         is_dry_run: config.limits_dry_run,
+        message_bytes_tried: if config.limits_dry_run { config.message_size } else { usize::MAX },
+        outbox_bytes_tried: if config.limits_dry_run { config.outbox_size } else { usize::MAX },
     }
 }
 

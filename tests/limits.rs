@@ -210,6 +210,36 @@ fn a_dry_run_counts_all_and_refuses_nothing() {
     assert_eq!(node.metric(r#"http_responses_total{status="503"}"#), 0);
 }
 
+#[test]
+fn messages_and_queues_above_their_size_are_counted_and_a_dry_run_lets_them_through() {
+    let settings = [("message-size", "1KiB"), ("outbox-size", "2KiB"), ("loops", "1"), ("message-fragments", "4")];
+    let node = Node::start(&settings);
+    let mut client = node.client();
+    client.say(&"x".repeat(1025));
+    assert_eq!(client.expect_close(), Some(1009));
+    let (mut flooder, cut) = (node.client(), node.client());
+    let text = "x".repeat(500);
+    // Of ten in one write, a tick reads more than the queue holds.
+    let many: Vec<u8> = (0..10).flat_map(|_| node::frame(0x81, flooder.request(cut.id(), &text).0.as_bytes())).collect();
+    flooder.write(&many);
+    eventually("the reader is closed", || hits(&node, "outbox", true) > 0);
+    assert_eq!((hits(&node, "message_size", true), hits(&node, "message_size", false), hits(&node, "outbox", false)), (1, 0, 0));
+
+    let node = Node::start(&[&settings[..], &[("limits-dry-run", "true")]].concat());
+    let (mut flooder, mut reader) = (node.client(), node.client());
+    flooder.deliver(reader.id(), &"x".repeat(2000));
+    let many: Vec<u8> = (0..10).flat_map(|_| node::frame(0x81, flooder.request(reader.id(), &text).0.as_bytes())).collect();
+    flooder.write(&many);
+    assert!((0..11).all(|_| reader.receive().starts_with('x')));
+    assert_eq!((hits(&node, "message_size", true), hits(&node, "message_size", false)), (0, 1));
+    assert!((hits(&node, "outbox", true), hits(&node, "outbox", false) > 0) == (0, true));
+    // What the defaults refuse is refused.
+    flooder.say(&"x".repeat(256 * 1024 + 1));
+    (0..10).for_each(|_| drop(flooder.expect("ack")));
+    assert_eq!(flooder.expect_close(), Some(1009));
+    assert_eq!(hits(&node, "message_size", true), 1);
+}
+
 /// A header of version 2 for a client with this IPv4 address.
 fn header_2(client: &str) -> Vec<u8> {
     let IpAddr::V4(client) = client.parse().unwrap() else { panic!("{client} is no IPv4 address") };

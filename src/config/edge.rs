@@ -45,8 +45,8 @@ pub(super) const LIMITS: [Setting; 6] = [
         flag: "--limits-dry-run",
         variable: "TEXTO_LIMITS_DRY_RUN",
         metavar: "true|false",
-        help: "Whether to count in the metrics what the limits on connections, handshakes, their rate, memory, origins and the message rate \
-               would refuse, and to refuse nothing.",
+        help: "Whether to count in the metrics what limits would refuse, and to refuse nothing. Only --message-size and --outbox-size hold \
+               even so, at their defaults where they are set lower.",
         is_secret: false,
         set: |config, text| put(&mut config.limits_dry_run, values::truth(text)),
         show: |config| config.limits_dry_run.to_string(),

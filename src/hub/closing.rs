@@ -5,6 +5,7 @@
 
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Farewell, Input, Peer, Phase};
+use super::limit::Limit;
 use super::peers::{Key, Peers};
 use crate::wire::frame::{self, Violation};
 
@@ -33,6 +34,9 @@ impl<S> Peers<S> {
 
     /// Fails the connection (RFC 6455 section 7.1.7): the stream has no meaning after a violation. What came before it is answered first.
     pub(super) fn fail(&mut self, key: Key, violation: Violation) {
+        if violation == Violation::TooBig {
+            self.tally.limit_hits[Limit::MessageSize as usize] += 1;
+        }
         if self.has_unanswered(key) {
             self.with_work(key, |work| work.farewell = Farewell::Fail(violation));
             self.begin_closing(key, Phase::AwaitingAnswers, violation.into());

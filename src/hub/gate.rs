@@ -43,6 +43,10 @@ pub struct GateSettings {
     pub trusted_proxies: Networks,
     /// Whether limits are only counted.
     pub is_dry_run: bool,
+    /// Bytes of one message above which a dry run counts it. What holds is in the settings of the hub.
+    pub message_bytes_tried: usize,
+    /// Bytes that wait for one client above which a dry run counts it; likewise.
+    pub outbox_bytes_tried: usize,
 }
 
 /// Whether connections begin with a PROXY header.
@@ -70,6 +74,8 @@ impl Default for GateSettings {
             proxy_protocol: ProxyProtocol::Off,
             trusted_proxies: Networks::default(),
             is_dry_run: false,
+            message_bytes_tried: usize::MAX,
+            outbox_bytes_tried: usize::MAX,
         }
     }
 }
@@ -146,7 +152,7 @@ impl Gate {
             _ if before < self.settings.connections_max => Ok(()),
             _ if before < self.settings.connections_possible => self.hit(Limit::Connections, tally),
             // Not even a dry run can have more.
-            _ => self.count_hit(Limit::Connections, false, tally),
+            _ => tally.count_hit(Limit::Connections, false),
         };
         fits.inspect_err(|_| {
             self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -201,7 +207,7 @@ impl Gate {
 
     /// Counts that a limit was run into. In a dry run that is all.
     pub(super) fn hit(&self, limit: Limit, tally: &mut Tally) -> Result<(), Limit> {
-        self.count_hit(limit, self.settings.is_dry_run, tally)
+        tally.count_hit(limit, self.settings.is_dry_run)
     }
 
     /// Panics if somebody is counted. For tests, when all have gone.
@@ -210,14 +216,6 @@ impl Gate {
             assert_eq!(count.load(Ordering::Relaxed), 0, "somebody is left over in {self:?}");
         }
         assert!(self.census.is_empty(), "an address is left over in {self:?}");
-    }
-
-    fn count_hit(&self, limit: Limit, is_dry: bool, tally: &mut Tally) -> Result<(), Limit> {
-        match is_dry {
-            true => tally.limit_hits_dry[limit as usize] += 1,
-            false => tally.limit_hits[limit as usize] += 1,
-        }
-        if is_dry { Ok(()) } else { Err(limit) }
     }
 }
 

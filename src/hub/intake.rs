@@ -199,6 +199,9 @@ impl<S, M: MessageHandler> Hub<S, M> {
     }
 
     fn receive_message(&mut self, key: Key, message: Message<'_>) {
+        if message.len() > self.peers.gate.settings().message_bytes_tried {
+            self.peers.tally.limit_hits_dry[Limit::MessageSize as usize] += 1;
+        }
         self.handler.message(&mut self.peers, key, message);
     }
 

@@ -20,11 +20,15 @@ pub enum Limit {
     Origin,
     /// Messages per second of one connection.
     MessageRate,
+    /// Bytes of one message.
+    MessageSize,
+    /// Bytes that wait for one connection.
+    Outbox,
 }
 
 impl Limit {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 9] = [
         Limit::Connections,
         Limit::ConnectionsPerAddress,
         Limit::Handshakes,
@@ -32,6 +36,8 @@ impl Limit {
         Limit::Memory,
         Limit::Origin,
         Limit::MessageRate,
+        Limit::MessageSize,
+        Limit::Outbox,
     ];
 
     /// The value of the label `limit` in the metrics.
@@ -44,6 +50,8 @@ impl Limit {
             Limit::Memory => "memory",
             Limit::Origin => "origin",
             Limit::MessageRate => "message_rate",
+            Limit::MessageSize => "message_size",
+            Limit::Outbox => "outbox",
         }
     }
 }
@@ -90,13 +98,13 @@ impl Introduction {
     }
 }
 
-/// What the client is told whose connection or handshake a limit stops.
+/// What the client is told whose connection or handshake a limit stops. Those on what is said on a connection stop none of these.
 impl From<Limit> for Refusal {
     fn from(limit: Limit) -> Refusal {
         match limit {
             Limit::Connections => Refusal::Full,
             Limit::ConnectionsPerAddress => Refusal::TooManyFromAddress,
-            Limit::Handshakes | Limit::AcceptRate | Limit::MessageRate => Refusal::Busy,
+            Limit::Handshakes | Limit::AcceptRate | Limit::MessageRate | Limit::MessageSize | Limit::Outbox => Refusal::Busy,
             Limit::Memory => Refusal::ShortOfMemory,
             Limit::Origin => Refusal::ForbiddenOrigin,
         }

@@ -87,6 +87,15 @@ pub enum Message<'a> {
     Binary(&'a [u8]),
 }
 
+impl Message<'_> {
+    fn len(self) -> usize {
+        match self {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// What is said on the connections of a hub.
 pub trait MessageHandler {
     /// A client has got its session; `opening` is its request.

@@ -153,8 +153,12 @@ impl<S> Peers<S> {
         let peer = self.peer_mut(key).filter(|peer| peer.connection.is_listed())?;
         let waiting = peer.connection.work().map_or(0, |work| work.outbox.len());
         if waiting + frame_bytes > bytes_max {
+            self.tally.limit_hits[Limit::Outbox as usize] += 1;
             self.close(key, CloseReason::SlowReader);
             return None;
+        }
+        if waiting + frame_bytes > self.gate.settings().outbox_bytes_tried {
+            self.tally.limit_hits_dry[Limit::Outbox as usize] += 1;
         }
         self.append(key)
     }

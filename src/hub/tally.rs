@@ -150,6 +150,15 @@ impl Tally {
         self.closed[reason as usize] += 1;
     }
 
+    /// Counts that a limit was run into. In a dry run that is all.
+    pub(super) fn count_hit(&mut self, limit: Limit, is_dry: bool) -> Result<(), Limit> {
+        match is_dry {
+            true => self.limit_hits_dry[limit as usize] += 1,
+            false => self.limit_hits[limit as usize] += 1,
+        }
+        if is_dry { Ok(()) } else { Err(limit) }
+    }
+
     /// Counts what came of a PROXY header.
     pub(super) fn count_introduction(&mut self, introduction: Introduction) {
         self.introductions[introduction as usize] += 1;
