@@ -28,7 +28,8 @@
 //!
 //! # Invariants
 //!
-//! - Nothing is held for an idle connection but its slot of 32 bytes and its entry in the directory.
+//! - Nothing is held for an idle connection but its slot of 32 bytes and its entry in the directory, and its address where
+//!   addresses are counted.
 //! - Whatever a peer sends, nothing panics: it is refused, counted, and answered or closed with a reason.
 //! - Every queue and buffer has its bound in [`limits`] or in a setting.
 //! - No loop ever waits: not for Redis, not for the log, not for another loop.
