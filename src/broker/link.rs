@@ -69,7 +69,8 @@ pub(super) trait Session {
     type Link;
     /// Prepares a new connection.
     fn prepare(&mut self, connection: Connection) -> Result<Self::Link, Failure>;
-    /// Uses it until it breaks, or there has been another move than this one; `Ok` when asked to stop.
+    /// Uses it until it breaks, or there has been another move than this one; `Ok` when asked to stop, or
+    /// when what made it leave has passed.
     fn serve(&mut self, link: Self::Link, moves: u64) -> Result<(), Failure>;
 }
 
@@ -95,7 +96,10 @@ impl Keeper {
         let orders = locator.orders();
         while !orders.is_stopping() {
             let moves = orders.moves();
-            let Err(failure) = self.attempt(&mut session) else { return };
+            let Err(failure) = self.attempt(&mut session) else {
+                // Mostly it was told to stop. If what made it leave has passed in the same moment, it goes on at once.
+                continue;
+            };
             self.first_attempt = None;
             self.journal.down(locator.address(), &failure, Instant::now());
             orders.wait(self.backoff.pause(), moves);

@@ -197,7 +197,9 @@ impl<L: Loops> PublishSession<L> {
             }
         }
         let is_check = pipeline.send(now)?;
-        if probe.is_some() && pipeline.answer(now + self.answer_timeout)?.is_err() {
+        // Its answer comes before those of the messages, so it has no more time than the first of them.
+        let first_due = batch.iter().find_map(|entry| self.fate(entry, now).ok()).map_or(now + self.answer_timeout, |(_, due)| due);
+        if probe.is_some() && pipeline.answer(first_due)?.is_err() {
             self.probe.refuse();
         }
         for entry in batch {
