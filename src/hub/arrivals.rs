@@ -61,7 +61,11 @@ impl<S> Peers<S> {
     pub(super) fn introduce(&mut self, key: Key, client: Option<IpAddr>) -> Result<(), Limit> {
         let Some(client) = client else {
             self.tally.count_introduction(Introduction::Proxy);
-            return Ok(());
+            // It passes on bytes and looks into none: what the request says of a client are the client's own words.
+            return match self.visitor(key) {
+                Visitor::Proxy(proxy) => self.count_visitor(key, proxy),
+                Visitor::Unknown | Visitor::Counted(_) => Ok(()),
+            };
         };
         self.tally.count_introduction(Introduction::Client);
         match self.visitor(key) {
