@@ -260,6 +260,18 @@ impl<S, M: MessageHandler> Hub<S, M> {
         }
     }
 
+    /// The socket takes nothing any more, and what was owed to it is dropped. Returns whether the client is still heard: then what has come from it
+    /// is to be read first, and only after that the socket has failed.
+    pub fn write_failed(&mut self, key: Key) -> bool {
+        if !self.peers.is_heard(key) {
+            self.socket_failed(key);
+            return false;
+        }
+        self.peers.with_work(key, |work| work.outbox.advance(work.outbox.len()));
+        self.peers.release(key);
+        true
+    }
+
     /// The socket takes bytes again.
     pub fn writable(&mut self, key: Key) {
         self.peers.unblock(key);

@@ -14,20 +14,30 @@ use std::collections::{HashMap, VecDeque};
 use crate::hub::Key;
 use crate::limits::{FIRST_READ_BYTES, MESSAGES_PER_READ, READ_BYTES_MIN, SCRATCH_BYTES};
 
+/// What is known of the end of what a connection says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum End {
+    /// More may come.
+    Open,
+    /// The peer has closed its side: the end is to be read, too.
+    Closed,
+    /// Nothing can be written any more. What has come is to be read, and then the connection has failed.
+    Broken,
+}
+
 /// A connection to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Unread {
     pub(super) key: Key,
-    /// Whether the peer has closed its side, so that the end of the stream is to be read too.
-    pub(super) is_read_closed: bool,
+    pub(super) end: End,
     /// How much to read at once.
     pub(super) bytes_max: usize,
 }
 
 impl Unread {
     /// A connection of which the kernel tells that something has come.
-    pub(super) fn new(key: Key, is_read_closed: bool) -> Unread {
-        Unread { key, is_read_closed, bytes_max: FIRST_READ_BYTES }
+    pub(super) fn new(key: Key, end: End) -> Unread {
+        Unread { key, end, bytes_max: FIRST_READ_BYTES }
     }
 
     /// The same for the next time, after a read that had as many `messages` in it.
@@ -63,14 +73,14 @@ impl Backlog {
         }
     }
 
-    /// Whether the connection waits here already, so that there is no need to read it now. It will be read to its end if it `is_read_closed`.
-    pub(super) fn has(&mut self, key: Key, is_read_closed: bool) -> bool {
+    /// Whether the connection waits here already, so that there is no need to read it now. What is known of its `end` is remembered.
+    pub(super) fn has(&mut self, key: Key, end: End) -> bool {
         // Mostly nobody waits, and no hash has to be computed to see that.
         if self.turns.is_empty() {
             return false;
         }
         let waiting = self.waiting.get_mut(&key);
-        waiting.map(|unread| unread.is_read_closed |= is_read_closed).is_some()
+        waiting.map(|unread| unread.end = unread.end.max(end)).is_some()
     }
 
     /// The connection whose turn it is.
@@ -90,7 +100,7 @@ mod tests {
     use super::*;
 
     fn unread(number: u64) -> Unread {
-        Unread::new(Key::from_bits(number), false)
+        Unread::new(Key::from_bits(number), End::Open)
     }
 
     #[test]
@@ -98,18 +108,18 @@ mod tests {
         let mut backlog = Backlog::default();
         [1, 2, 1, 3, 2].into_iter().for_each(|number| backlog.push(unread(number)));
         assert_eq!(backlog.len(), 3);
-        assert!(backlog.has(Key::from_bits(2), false) && !backlog.has(Key::from_bits(4), false));
+        assert!(backlog.has(Key::from_bits(2), End::Open) && !backlog.has(Key::from_bits(4), End::Open));
         let popped: Vec<Unread> = std::iter::from_fn(|| backlog.pop()).collect();
         assert_eq!(popped, [1, 2, 3].map(unread));
-        assert!(backlog.is_empty() && !backlog.has(Key::from_bits(1), false));
+        assert!(backlog.is_empty() && !backlog.has(Key::from_bits(1), End::Open));
     }
 
     #[test]
     fn an_end_that_is_told_meanwhile_is_not_forgotten() {
         let mut backlog = Backlog::default();
         backlog.push(unread(1));
-        assert!(backlog.has(Key::from_bits(1), true) && backlog.has(Key::from_bits(1), false));
-        assert_eq!(backlog.pop(), Some(Unread { is_read_closed: true, ..unread(1) }));
+        assert!(backlog.has(Key::from_bits(1), End::Closed) && backlog.has(Key::from_bits(1), End::Open));
+        assert_eq!(backlog.pop(), Some(Unread { end: End::Closed, ..unread(1) }));
     }
 
     #[test]

@@ -284,7 +284,11 @@ impl<M: MessageHandler> EventLoop<M> {
         match written.map(|len| self.hub.sent(key, len)) {
             Ok(AfterWrite::Nothing) => {}
             Ok(AfterWrite::ShutDown) => self.shut_down(key),
-            Err(_) => self.hub.socket_failed(key),
+            Err(_) => {
+                if self.hub.write_failed(key) {
+                    self.reader.give_up(key);
+                }
+            }
         }
     }
 
@@ -520,5 +524,26 @@ mod tests {
         assert_eq!(event_loop.hub.len(), 1 + LEAVING - MOVES_PER_TICK, "so many have been buried meanwhile");
         (1..LEAVING / MOVES_PER_TICK).for_each(|_| event_loop.tick().unwrap());
         assert_eq!(event_loop.hub.len(), 1, "and all of them in the end");
+    }
+
+    #[test]
+    fn what_a_client_said_before_it_broke_off_is_heard_though_nothing_can_be_written_to_it_any_more() {
+        const MESSAGES: usize = 3 * FIRST_READ_BYTES / TEXT.len();
+        const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
+        let (mut event_loop, address) = event_loop(Prepared::new().unwrap(), IdSource::seeded(1), Count::default());
+        let mut leaving = client(&mut event_loop, address);
+        // The pong that it never reads makes its end a reset.
+        leaving.write_all(&PING).unwrap();
+        event_loop.tick().unwrap();
+        leaving.write_all(&[&PING[..], &TEXT.repeat(MESSAGES)].concat()).unwrap();
+        drop(leaving);
+        for _ in 0..100 {
+            event_loop.tick().unwrap();
+            if event_loop.hub.is_empty() {
+                break;
+            }
+        }
+        assert_eq!((event_loop.hub.handler().0, event_loop.hub.len()), (MESSAGES, 0));
+        event_loop.hub.check_invariants();
     }
 }

@@ -12,7 +12,7 @@ use std::io::{ErrorKind, Read};
 use mio::event::Event;
 use mio::net::TcpStream;
 
-use super::backlog::{Backlog, Unread};
+use super::backlog::{Backlog, End, Unread};
 use crate::hub::{Hub, Key, MessageHandler, Moment};
 use crate::limits::{BACKLOG_READS_PER_TICK, MOVES_PER_TICK, SCRATCH_BYTES};
 
@@ -63,27 +63,36 @@ impl Reader {
         if event.is_writable() {
             hub.writable(key);
         }
-        let is_read_closed = event.is_read_closed() || event.is_error();
-        if !event.is_readable() && !is_read_closed {
+        let end = if event.is_read_closed() || event.is_error() { End::Closed } else { End::Open };
+        if (!event.is_readable() && end == End::Open) || self.waits(key, end) {
             return;
         }
-        if self.backlog.has(key, is_read_closed) || self.moves.has(key, is_read_closed) {
-            return;
-        }
-        let unread = Unread::new(key, is_read_closed);
-        if is_read_closed || !hub.is_open(key) {
+        let unread = Unread::new(key, end);
+        if end == End::Closed || !hub.is_open(key) {
             self.moves.push(unread);
         } else {
             self.read(unread, hub, now);
         }
     }
 
+    /// Nothing can be written to the connection any more. What it said before is still heard, and then it has failed.
+    pub fn give_up(&mut self, key: Key) {
+        if !self.waits(key, End::Broken) {
+            self.moves.push(Unread::new(key, End::Broken));
+        }
+    }
+
+    fn waits(&mut self, key: Key, end: End) -> bool {
+        self.backlog.has(key, end) || self.moves.has(key, end)
+    }
+
     /// Reads a socket once, or to its end if the peer has closed its side.
     fn read<M: MessageHandler>(&mut self, unread: Unread, hub: &mut Hub<TcpStream, M>, now: Moment) {
-        let Unread { key, is_read_closed, bytes_max } = unread;
+        let Unread { key, end, bytes_max } = unread;
         loop {
             let Some(socket) = hub.socket(key) else { return };
             match socket.read(&mut self.scratch[..bytes_max]) {
+                Ok(0) if end == End::Broken => return hub.socket_failed(key),
                 Ok(0) => return hub.end_of_input(key, now),
                 Ok(len) => {
                     let messages = hub.receive(key, &mut self.scratch[..len], now);
@@ -92,12 +101,12 @@ impl Reader {
                         return self.backlog.push(unread.fitted_to(messages));
                     }
                     // A short read means that the kernel has no more: the next edge will tell. Only the end of a stream has to be fetched.
-                    if !is_read_closed {
+                    if end == End::Open {
                         return;
                     }
                 }
                 Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock => return,
+                    ErrorKind::WouldBlock if end != End::Broken => return,
                     ErrorKind::Interrupted => {}
                     _ => return hub.socket_failed(key),
                 },
