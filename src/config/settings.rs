@@ -147,8 +147,8 @@ const MESSAGES: [Setting; 4] = [
         flag: "--message-rate",
         variable: "TEXTO_MESSAGE_RATE",
         metavar: "NUMBER",
-        help: "Messages per second that one connection may send; 0: any number. One above it is answered with ERATE, and who sends four \
-               seconds' worth above it is disconnected.",
+        help: "Messages per second that one connection may send; 0: any number. One above it is answered with ERATE, and who sends about \
+               four seconds' worth above it is disconnected.",
         is_secret: false,
         set: |config, text| put(&mut config.message_rate, values::rate(text, MESSAGE_RATE_MAX)),
         show: |config| values::show_rate(config.message_rate),
