@@ -6,6 +6,7 @@
 //! ```
 
 use std::io;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use super::{Run, touch};
 use crate::fleet::{Fleet, Silence};
 
-/// The least claim to a CPU that Linux knows (setpriority(2)).
+/// The least claim to a CPU beside others that Linux knows (setpriority(2)).
 const NICENESS: i32 = 19;
 /// The longest turn of an idle mass, and so how long an order may wait.
 const TURN: Duration = Duration::from_millis(10);
@@ -42,8 +43,7 @@ impl Mass {
         let touched = run.options.touch.then_some(run.options.size);
         let (pace, (orders, received), (report, reports)) = (run.options.connect_rate, channel(), channel());
         let thread = thread::Builder::new().name("mass".into()).spawn(move || {
-            // Refused: then the two threads share alike, and the lateness of the tool tells.
-            let _refused = rustix::process::setpriority_process(None, NICENESS);
+            give_way();
             fleet.open(0..size, pace);
             let touching = settle(&mut fleet).and_then(|()| touched.map_or(Ok(()), |bytes| touch(&mut fleet, 0..size, bytes, |_| {})));
             let _gone = report.send(outcome(&fleet, touching));
@@ -96,6 +96,17 @@ impl Mass {
         self.settle(run, "leaving")?;
         drop(self.orders);
         self.thread.join().map_err(|_| io::Error::other("the thread of the mass has panicked"))
+    }
+}
+
+/// Lets the thread run only when nobody else wants the CPU (SCHED_IDLE, sched(7)): one that is merely nice is not put aside at once, and those
+/// who stay would wait for it a millisecond.
+fn give_way() {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let given_way = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).status();
+    if !given_way.is_ok_and(|status| status.success()) {
+        // Refused, too: then the two threads share alike, and the lateness of the tool tells.
+        let _refused = rustix::process::setpriority_process(None, NICENESS);
     }
 }
 

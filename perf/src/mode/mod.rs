@@ -24,7 +24,9 @@ const TOUCHED_AT_ONCE: usize = 1_000;
 /// Memory is quiet when it has moved less than this, in bytes.
 const QUIET_BYTES: u64 = 64 * 1024;
 const QUIET_STEP: Duration = Duration::from_millis(300);
-const QUIET_STEPS_MAX: usize = 30;
+/// Steps in a row without a move: longer than a second, after which servers tidy up.
+const QUIET_STEPS: usize = 5;
+const QUIET_STEPS_MAX: usize = 50;
 
 /// A run under way.
 struct Run<'a> {
@@ -110,15 +112,16 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Memory once it no longer moves: servers give some back a while after a burst.
+    /// Memory once it no longer moves: servers give some back a while after a burst, mostly a second.
     fn quiet_memory(&mut self) -> io::Result<Memory> {
-        let mut before = self.subject.memory();
+        let (mut before, mut quiet_steps) = (self.subject.memory(), 0);
         for _ in 0..QUIET_STEPS_MAX {
             self.hold(QUIET_STEP)?;
             let now = self.subject.memory();
             let moved = now.user.abs_diff(before.user).max(now.kernel.abs_diff(before.kernel));
             before = now;
-            if moved < QUIET_BYTES {
+            quiet_steps = if moved < QUIET_BYTES { quiet_steps + 1 } else { 0 };
+            if quiet_steps == QUIET_STEPS {
                 break;
             }
         }
