@@ -7,8 +7,8 @@
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Bytes that are read of a connection when something comes. A read that is filled puts its connection behind the others, and the next one
-/// takes twice as much or half, as [`MESSAGES_PER_READ`] says. This is some twenty messages of the usual size.
-pub const FIRST_READ_BYTES: usize = 4 * 1024;
+/// takes twice as much or half, as [`MESSAGES_PER_READ`] says. This is some forty messages of the usual size, and a few of a kilobyte.
+pub const FIRST_READ_BYTES: usize = 8 * 1024;
 
 /// The least that is read at once, however small the frames are: some eighty of the smallest.
 pub const READ_BYTES_MIN: usize = 512;
