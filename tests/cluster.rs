@@ -1,4 +1,4 @@
-//! Nodes together: the program itself, two or three times, on one real Redis; in one test on a toy.
+//! Nodes together: the program itself, two or three times, and in one test eight, on one real Redis; in one test on a toy.
 //!
 //! ```text
 //!   chat.rs       messages between nodes: what arrives, when it is acknowledged, what is said to those who leave
